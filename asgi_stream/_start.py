@@ -1,0 +1,23 @@
+"""Started as a script by ``bootstrap``, never imported: puts the function's folders on the path and runs the runtime.
+
+The order is that of AWS's managed Python: the function's own code, layers, then everything else.
+"""
+
+import os
+import sys
+
+if sys.version_info < (3, 11):
+    sys.exit("asgi-stream needs Python 3.11 or newer; %s is %s" % (sys.executable, sys.version.split()[0]))  # noqa: UP031
+
+package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+task_root = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
+layer = f"/opt/python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+first = [task_root, *(path for path in (layer, "/opt/python") if os.path.isdir(path))]
+# sys.path[0] is the folder of this file, the inside of a package: not a place to import from.
+sys.path[:] = first + [path for path in sys.path[1:] if path not in first]
+if package_root not in sys.path:
+    sys.path.append(package_root)
+
+from asgi_stream.runtime.bootstrap import main  # noqa: E402
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,11 @@
+"""The ASGI side: scope, the order of messages, lifespan. Knows nothing of Lambda and does no I/O."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any, TypeAlias
+
+    # Frameworks word scope, receive and send in types of their own: asgiref's alone would turn FastAPI's away.
+    ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]

@@ -1,0 +1,108 @@
+"""One request and its response: the ``receive`` and ``send`` that an app is called with.
+
+The cycle sits between the app and a responder (anything with ``start``, ``write`` and ``end``): each message passes the
+:class:`~asgi_stream.asgi.response.ResponseMachine` and goes on at once. It also keeps a promise: a failure that the app
+swallows is not forgotten, and no clean end follows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from asgi_stream.asgi.response import Body, ResponseMachine, ResponseState
+from asgi_stream.errors import AppError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Protocol
+
+    from asgi_stream.asgi import ASGIApp
+    from asgi_stream.sinks import Buffer
+
+    class Responder(Protocol):
+        """Where a response goes, as far as ASGI can tell."""
+
+        async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None: ...
+        async def write(self, data: Buffer) -> None: ...
+        async def end(self, data: Buffer) -> None: ...
+
+
+__all__ = ["HttpCycle"]
+
+PAGE = b"Internal Server Error"
+PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(PAGE)))
+
+
+class HttpCycle:
+    """Runs an app on one request. Good for one :meth:`run`."""
+
+    __slots__ = ("_body", "_complete", "_failure", "_is_head", "_machine", "_responder")
+
+    def __init__(self, method: str, body: bytes, responder: Responder) -> None:
+        self._body: bytes | None = body
+        self._is_head = method == "HEAD"
+        self._machine = ResponseMachine(method)
+        self._responder = responder
+        self._complete = asyncio.Event()
+        self._failure: AppError | None = None
+
+    async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
+        """Calls the app and sees its response to the end.
+
+        Raises what the app raised, or AppError for what it did wrong: the response is then neither ended nor taken
+        back, unless the app had completed it before; where nothing had been sent, a plain page of status 500 has.
+        """
+        try:
+            await app(scope, self.receive, self.send)
+            if self._failure is not None:
+                raise self._failure
+            if self._machine.state is not ResponseState.COMPLETE:
+                raise AppError(f"the app returned before its response was complete: {self._machine.state.value}")
+            if self._held_back:
+                await self._responder.end(b"")
+        except BaseException:
+            if self._machine.state is ResponseState.NOTHING:
+                await self._responder.start(500, PAGE_HEADERS)
+                if not self._is_head:
+                    await self._responder.write(PAGE)
+            raise
+        finally:
+            # Whatever still waits in receive() would wait for ever.
+            self._complete.set()
+
+    @property
+    def _held_back(self) -> bool:
+        """True for a response that must not end before the app has returned.
+
+        Frameworks send a complete error page and then raise: the error has to find the stream open to reach Lambda.
+        """
+        return self._machine.status >= 500 or self._failure is not None
+
+    async def receive(self) -> dict[str, Any]:
+        """The app's ``receive``: the whole body, then, once the response is complete, ``http.disconnect``."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._complete.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """The app's ``send``: the message is on its way when it returns.
+
+        Raises AppError for a message that is not allowed, OSError when the peer is gone.
+        """
+        try:
+            step = self._machine.accept(message)
+        except AppError as error:
+            self._failure = self._failure or error
+            raise
+        if not isinstance(step, Body):
+            await self._responder.start(step.status, step.headers)
+        elif not step.last:
+            await self._responder.write(step.data)
+        else:
+            try:
+                await (self._responder.write if self._held_back else self._responder.end)(step.data)
+            finally:
+                self._complete.set()

@@ -1,0 +1,167 @@
+"""What an app may send, and when: the ASGI HTTP response as a table of states.
+
+:class:`ResponseMachine` takes the messages one by one, checks each against :data:`TRANSITIONS` and against the
+specification's types, and gives back what to do: a :class:`Start`, a :class:`Body`, or an
+:class:`~asgi_stream.errors.AppError` whose sentence says what was wrong. It knows no event loop and no network.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import NamedTuple
+
+from asgi_stream.errors import AppError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from asgi_stream.sinks import Buffer
+
+__all__ = ["TRANSITIONS", "Body", "ResponseMachine", "ResponseState", "Start"]
+
+START = "http.response.start"
+BODY = "http.response.body"
+LAST_BODY = "last http.response.body"
+
+
+class ResponseState(enum.Enum):
+    """How much of its response the app has sent."""
+
+    NOTHING = "nothing has been sent"
+    HEAD = "status and headers have been sent, the last part of the body has not"
+    COMPLETE = "all has been sent"
+
+
+TRANSITIONS: dict[tuple[ResponseState, str], ResponseState] = {
+    (ResponseState.NOTHING, START): ResponseState.HEAD,
+    (ResponseState.HEAD, BODY): ResponseState.HEAD,
+    (ResponseState.HEAD, LAST_BODY): ResponseState.COMPLETE,
+}
+
+_REASONS = {
+    (ResponseState.NOTHING, BODY): "no http.response.start has been sent",
+    (ResponseState.HEAD, START): "http.response.start has been sent already",
+    (ResponseState.COMPLETE, START): "the response is already complete",
+    (ResponseState.COMPLETE, BODY): "the response is already complete",
+}
+
+# RFC 9110, 5.1 and 5.5: a token; no line ends or NUL, no white space around.
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+
+
+class Start(NamedTuple):
+    """Status and headers, checked."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+
+class Body(NamedTuple):
+    """A piece of the body as it must go out: empty where the request or status allows none."""
+
+    data: Buffer
+    last: bool
+
+
+class ResponseMachine:
+    """The response to one request with the method ``method``."""
+
+    __slots__ = ("_method", "_promised", "_sent", "_silent", "state", "status")
+
+    def __init__(self, method: str) -> None:
+        self.state = ResponseState.NOTHING
+        self.status = 0
+        self._method = method
+        self._silent = False  # no body goes out, whatever the app sends
+        self._promised: int | None = None  # content-length, in bytes
+        self._sent = 0
+
+    def accept(self, message: Mapping[str, Any]) -> Start | Body:
+        """Takes the app's next message. Raises AppError, and then nothing has changed."""
+        try:
+            kind = message["type"]
+        except (TypeError, KeyError, IndexError):
+            raise AppError(f"an ASGI message must be a dict with a type, not {message!r:.100}") from None
+        if kind == BODY:
+            return self._accept_body(message)
+        if kind == START:
+            return self._accept_start(message)
+        raise AppError(f"{kind!r:.100} is not a message that an HTTP response can consist of")
+
+    def _next_state(self, kind: str, wire_kind: str) -> ResponseState:
+        try:
+            return TRANSITIONS[self.state, kind]
+        except KeyError:
+            raise AppError(f"{wire_kind} is out of turn: {_REASONS[self.state, wire_kind]}") from None
+
+    def _accept_start(self, message: Mapping[str, Any]) -> Start:
+        state = self._next_state(START, START)
+        status = message.get("status")
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise AppError(f"the status of {START} must be an int, not {status!r:.100}")
+        if not 200 <= status <= 599:
+            raise AppError(f"the status of {START} must be from 200 to 599, not {status}")
+        headers = _headers(message.get("headers", ()))
+        if message.get("trailers", False):
+            raise AppError(
+                f"{START} announces trailers: the extension http.response.trailers is not offered in the scope"
+            )
+        self._promised = _content_length(headers)
+        self._silent = self._method == "HEAD" or status in (204, 304)
+        self.status = int(status)
+        self.state = state
+        return Start(self.status, headers)
+
+    def _accept_body(self, message: Mapping[str, Any]) -> Body:
+        last = not message.get("more_body", False)
+        state = self._next_state(LAST_BODY if last else BODY, BODY)
+        data = message.get("body", b"")
+        if type(data) is not bytes:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise AppError(f"the body of {BODY} must be bytes, bytearray or memoryview, not {data!r:.100}")
+            if isinstance(data, memoryview) and (data.itemsize != 1 or data.ndim != 1 or not data.contiguous):
+                data = data.tobytes()
+        if self._silent:
+            if data and self._method != "HEAD":
+                raise AppError(f"a response of status {self.status} has no body, and {len(data)} bytes were sent")
+            data = b""
+        elif self._promised is not None:
+            sent = self._sent + len(data)
+            if sent > self._promised:
+                raise AppError(f"the body is longer than its content-length of {self._promised} bytes")
+            if last and sent < self._promised:
+                raise AppError(f"the body ends after {sent} bytes, its content-length says {self._promised}")
+            self._sent = sent
+        self.state = state
+        return Body(data, last)
+
+
+def _headers(headers: Any) -> list[tuple[bytes, bytes]]:
+    checked = []
+    try:
+        pairs = [(name, value) for name, value in headers]
+    except (TypeError, ValueError):
+        raise AppError(f"the headers of {START} must be pairs of bytes, not {headers!r:.100}") from None
+    for name, value in pairs:
+        if not isinstance(name, bytes) or not isinstance(value, bytes):
+            raise AppError(f"a header of {START} must be a pair of bytes, not {(name, value)!r:.100}")
+        if _NAME.fullmatch(name) is None:
+            raise AppError(f"{name!r:.100} is not a legal header name")
+        if _VALUE.fullmatch(value) is None:
+            raise AppError(f"the header {name.decode('ascii')} has an illegal value: {value!r:.100}")
+        checked.append((name.lower(), value.strip(b" \t")))
+    return checked
+
+
+def _content_length(headers: list[tuple[bytes, bytes]]) -> int | None:
+    lengths = {value for name, value in headers if name == b"content-length"}
+    if not lengths:
+        return None
+    length = lengths.pop()
+    if lengths or not length.isdigit():
+        raise AppError(f"content-length must be one number of bytes, not {length!r:.100}")
+    return int(length)

@@ -1,0 +1,46 @@
+"""Every error that this package raises for its user to see, in one place.
+
+Three families, by whose move it is: :class:`ConfigurationError` (the deployment), :class:`EventError` (whoever
+invoked the function) and :class:`AppError` (the ASGI app). :class:`StreamClosed` is the odd one out: it is an
+``OSError``, because the ASGI specification says that ``send`` raises one when the peer is gone.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AppError", "AsgiStreamError", "ConfigurationError", "EventError", "LifespanError", "StreamClosed"]
+
+
+class AsgiStreamError(Exception):
+    """Base of the errors of this package, for ``except`` clauses that want all of them."""
+
+
+class ConfigurationError(AsgiStreamError, ValueError):
+    """Raised for a setting or an argument with a name or value that is not understood."""
+
+
+class EventError(AsgiStreamError, ValueError):
+    """Raised when an event cannot be turned into an HTTP request.
+
+    No ASGI app has seen such an invocation: it is reported through the Runtime API's ``/error``.
+    """
+
+
+class AppError(AsgiStreamError, RuntimeError):
+    """Raised inside the app's ``send`` for a message that the ASGI HTTP specification does not allow.
+
+    Raised on the app's behalf when it returns without having sent a whole response.
+    """
+
+
+class LifespanError(AsgiStreamError, RuntimeError):
+    """Raised when the app answers ``lifespan.startup.failed``, or raises where lifespan is ``on``.
+
+    Carries the app's own message. On Lambda it is an init error.
+    """
+
+
+class StreamClosed(AsgiStreamError, ConnectionError):
+    """Raised by ``send`` when the response can go nowhere any more: Lambda has closed the response stream.
+
+    An ``OSError``, as the ASGI specification (HTTP, version 2.4) wants it.
+    """

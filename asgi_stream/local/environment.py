@@ -1,0 +1,172 @@
+"""An execution environment: a Runtime API server of its own, and the function as a child process.
+
+The child is started as Lambda's exec wrapper is (`bootstrap /path/to/python /var/runtime/bootstrap.py`), in a
+session of its own: Ctrl-C in the terminal reaches only this process, which then ends its children in good
+order. A child whose parent was killed outright loses its connection to the Runtime API, and exits by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from asgi_stream.local.function_error import FunctionError
+from asgi_stream.local.function_url import REGION
+from asgi_stream.local.handler import lambda_handler
+from asgi_stream.local.lifecycle import State
+from asgi_stream.local.runtime_api import RuntimeApiServer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asgi_stream.local.invocation import Invocation
+
+BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"
+FUNCTION_NAME = "local"
+FUNCTION_ARN = f"arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION_NAME}"
+
+# What a child has between SIGTERM and SIGKILL, in seconds.
+GRACE = 2.0
+
+# Of the surrounding shell, or of a Lambda around us: they would change what kind of environment the child
+# believes in.
+_NOT_INHERITED = ("AWS_LAMBDA_MAX_CONCURRENCY", "AWS_LAMBDA_EXEC_WRAPPER", "AWS_EXECUTION_ENV")
+
+
+def lambda_environment(handler: str, runtime_api: str, base: Mapping[str, str]) -> dict[str, str]:
+    """Returns the child's environment: `base` (the user's, with credentials) and what Lambda sets.
+
+    Source: the Lambda developer guide, "Defined runtime environment variables".
+    """
+    environment = {name: value for name, value in base.items() if name not in _NOT_INHERITED}
+    region = base.get("AWS_REGION") or base.get("AWS_DEFAULT_REGION") or REGION
+    environment.setdefault("AWS_REGION", region)
+    environment.setdefault("AWS_DEFAULT_REGION", region)
+    return environment | {
+        "_HANDLER": lambda_handler(handler),
+        "LAMBDA_TASK_ROOT": str(Path.cwd()),
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "AWS_LAMBDA_FUNCTION_NAME": FUNCTION_NAME,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{FUNCTION_NAME}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{secrets.token_hex(16)}",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class Environment:
+    """`async with Environment("example_app.main:handler") as environment:` starts the child, and ends it.
+
+    `bootstrap` is the executable to start, the shipped one if None; `environ` what the child inherits,
+    `os.environ` if None. Raises ValueError if `handler` names no attribute of a module.
+    """
+
+    def __init__(
+        self, handler: str, *, bootstrap: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._handler = lambda_handler(handler)
+        self._bootstrap = bootstrap or BOOTSTRAP
+        self._environ = os.environ if environ is None else environ
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.api = RuntimeApiServer()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None if it could not be started."""
+        return self._process.pid if self._process else None
+
+    @property
+    def failure(self) -> FunctionError | None:
+        """Why it can take no further invocation; None if it can."""
+        return self.api.failure
+
+    @property
+    def answered(self) -> bool:
+        """Whether it has answered its invocation and not yet polled for the next."""
+        return self.api.state is State.RESPONDED
+
+    async def start(self) -> None:
+        """Starts the child; does not wait for its init. What goes wrong is told by `idle` and `invoke`."""
+        await self.api.start()
+        # The second argument is what Lambda's own Python would run; a bootstrap takes the Python and ignores
+        # the rest.
+        argv = [str(self._bootstrap), sys.executable, "/var/runtime/bootstrap.py"]
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=lambda_environment(self._handler, self.api.address, self._environ),
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            details = {"errorMessage": f"{self._bootstrap} could not be started: {error.strerror}"}
+            self.api.fail(FunctionError("Runtime.InvalidEntrypoint", details))
+            return
+        self._watcher = asyncio.create_task(self._watch(self._process))
+
+    async def idle(self) -> None:
+        """Waits until the child polls for an event. Raises EnvironmentFailed."""
+        await self.api.idle()
+
+    async def invoke(self, event: bytes, *, timeout: float = 900.0, **options: Any) -> Invocation:  # noqa: ASYNC109
+        """Runs one invocation; `timeout` in seconds makes the deadline.
+
+        `options` as for `RuntimeApiServer.invoke`.
+        """
+        options.setdefault("deadline_ms", int((time.time() + timeout) * 1000))
+        options.setdefault("function_arn", FUNCTION_ARN)
+        return await self.api.invoke(event, **options)
+
+    async def close(self) -> None:
+        """Ends the child and all that it started in its session: SIGTERM, and SIGKILL after GRACE seconds."""
+        watcher = self._watcher
+        try:
+            if watcher is not None and not watcher.done():
+                self._signal(signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(watcher), GRACE)
+        finally:
+            # Also when this task is cancelled: nothing is left behind.
+            if watcher is not None and not watcher.done():
+                self._signal(signal.SIGKILL)
+        if watcher is not None:
+            await watcher
+        await self.api.close()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        status = await process.wait()
+        # At once, for later the number may be another's. A helper that the function left behind could hold
+        # its sockets open, and a broken stream would never end.
+        self._signal(signal.SIGKILL)
+        how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+        when = " before its first poll for an event" if self.api.state is State.STARTING else ""
+        message = f"the function's process ended {how}{when}"
+        self.api.fail(FunctionError("Runtime.ExitError", {"errorMessage": message}))
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            # Its session's leader: the group has the child's number.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)

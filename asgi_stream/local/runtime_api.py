@@ -1,0 +1,297 @@
+"""A Runtime API server for one execution environment: the other end of what `bootstrap` speaks.
+
+What is allowed when stands in `lifecycle`; all else is answered with
+403 InvalidStateTransition, as Lambda does. Sources: the Lambda developer guide, "Using the Lambda runtime API",
+and the behaviour of AWS's own server. Extensions, SnapStart and Managed Instances are not served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from asgi_stream.local.function_error import ERROR_TYPE, FunctionError, from_body, from_trailers
+from asgi_stream.local.http import HttpConnection, Truncated
+from asgi_stream.local.invocation import End, Ending, Head, Invocation
+from asgi_stream.local.lifecycle import TRANSITIONS, Call, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import h11
+
+MODE_HEADER = "lambda-runtime-function-response-mode"
+
+# Lambda's longest timeout: what an invocation has when nothing else is said. Milliseconds.
+LONGEST_TIMEOUT_MS = 15 * 60 * 1000
+
+_INVOCATION_PATH = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
+
+
+class EnvironmentFailed(Exception):
+    """Raised by `RuntimeApiServer.idle` when the environment will never be idle again; `error` says why."""
+
+    def __init__(self, error: FunctionError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class RuntimeApiServer:
+    """`async with RuntimeApiServer() as api:` listens on 127.0.0.1.
+
+    `api.address` is for AWS_LAMBDA_RUNTIME_API.
+    """
+
+    def __init__(self) -> None:
+        self.state = State.STARTING
+        self.failure: FunctionError | None = None
+        self._invocation: Invocation | None = None
+        self._changed = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Begins to listen on a free port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    @property
+    def address(self) -> str:
+        """`host:port`. Raises RuntimeError if it is not listening."""
+        if self._server is None or not self._server.sockets:
+            raise RuntimeError("the Runtime API server is not listening")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"{host}:{port}"
+
+    async def close(self) -> None:
+        """Closes the port and every connection; an unfinished invocation ends with Runtime.ExitError."""
+        closed = FunctionError("Runtime.ExitError", {"errorMessage": "the execution environment was closed"})
+        self.fail(closed)
+        if self._server is not None:
+            self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        if self._invocation is not None:
+            self._invocation.finish(End(Ending.TRUNCATED, self.failure or closed))
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def invoke(
+        self,
+        event: bytes,
+        *,
+        deadline_ms: int | None = None,
+        request_id: str | None = None,
+        trace_id: str | None = None,
+        function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:local",
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Invocation:
+        """Hands `event` to the open poll, or to the next one, and returns at once.
+
+        `deadline_ms` is in milliseconds since the epoch. `headers` adds to or replaces those of the reply to
+        `/next` (None: leaves it out). If the environment has failed, or fails, the invocation's head is that
+        error. Raises RuntimeError while an earlier invocation has not ended.
+        """
+        if self._invocation is not None and self._invocation.end is None:
+            raise RuntimeError("an execution environment runs one invocation at a time")
+        fields: dict[str, str | None] = {
+            "Lambda-Runtime-Deadline-Ms": str(deadline_ms or int(time.time() * 1000) + LONGEST_TIMEOUT_MS),
+            "Lambda-Runtime-Invoked-Function-Arn": function_arn,
+            "Lambda-Runtime-Trace-Id": trace_id,
+            "Content-Type": "application/json",
+            **(headers or {}),
+        }
+        present = {name: value for name, value in fields.items() if value is not None}
+        invocation = self._invocation = Invocation(event, present, request_id)
+        if self.failure is not None:
+            invocation.finish(End(Ending.ERROR, self.failure))
+        else:
+            self._step(Call.INVOKE)
+        return invocation
+
+    async def idle(self) -> None:
+        """Waits until a poll is open and no event is waiting for it. Raises EnvironmentFailed."""
+        await self._until(lambda: self.state in (State.IDLE, State.FAILED))
+        if self.failure is not None:
+            raise EnvironmentFailed(self.failure)
+
+    def fail(self, error: FunctionError) -> None:
+        """The environment is lost (exit, init error). Its invocation, if any, ends with `error`.
+
+        The first failure counts. A response whose body is being read is read on to where it breaks off: bytes
+        may still be on their way.
+        """
+        if self.failure is not None:
+            return
+        self.failure = error
+        if self._step(Call.FAIL) and self._invocation is not None:
+            self._invocation.finish(End(Ending.ERROR, error))
+
+    def _step(self, call: Call) -> bool:
+        """Takes the table's row for `call`, if there is one; returns whether."""
+        state = TRANSITIONS.get((self.state, call))
+        if state is None:
+            return False
+        if state is State.RESPONDED and self.failure is not None:
+            state = State.FAILED
+        self.state = state
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return True
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._changed.wait()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio runs this in a task
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        http = HttpConnection(reader, writer)
+        try:
+            while (request := await http.next_request()) is not None:
+                await self._answer(http, request)
+        except Truncated:
+            with contextlib.suppress(OSError):
+                await _refuse(http, 400, "TruncatedHTTPRequest", "the request broke off")
+        except (ConnectionError, asyncio.CancelledError):
+            # The runtime has gone, or `close` was called; Python 3.11 would log a cancelled connection as an error.
+            pass
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await http.close()
+
+    async def _answer(self, http: HttpConnection, request: h11.Request) -> None:
+        method, path = request.method.decode("ascii"), request.target.decode("ascii")
+        match = _INVOCATION_PATH.fullmatch(path)
+        if (method, path) == ("GET", "/2018-06-01/runtime/invocation/next"):
+            await self._next(http)
+        elif (method, path) == ("POST", "/2018-06-01/runtime/init/error"):
+            await self._init_error(http, request)
+        elif method == "POST" and match and match[2] == "response":
+            await self._response(http, request, match[1])
+        elif method == "POST" and match:
+            await self._error(http, request, match[1])
+        else:
+            await http.read_body()
+            await _refuse(http, 404, "NotFound", f"{method} {path} is not served")
+
+    async def _next(self, http: HttpConnection) -> None:
+        """`GET /runtime/invocation/next`."""
+        await http.read_body()
+        if not self._step(Call.NEXT):
+            await self._refuse_state(http, Call.NEXT)
+            return
+        if self._invocation is not None and self._invocation.end is None:
+            self._step(Call.INVOKE)
+        await self._until(lambda: self.state is not State.IDLE)
+        invocation = self._invocation
+        if self.state is State.FAILED or invocation is None:
+            await self._refuse_state(http, Call.NEXT)
+        else:
+            headers = {"Lambda-Runtime-Aws-Request-Id": invocation.request_id, **invocation.headers}
+            await http.reply(200, invocation.event, headers)
+
+    async def _response(self, http: HttpConnection, request: h11.Request, request_id: str) -> None:
+        """`POST /runtime/invocation/{id}/response`."""
+        mode = _header(request, MODE_HEADER)
+        invocation = await self._claim(http, request_id, Call.RESPONSE, valid=mode in (None, "streaming"))
+        if invocation is None:
+            return
+        streaming = mode is not None
+        invocation.begin(Head("streaming" if streaming else "buffered", _header(request, "content-type")))
+        try:
+            async for piece in http.body():
+                data = bytes(piece.data)
+                await invocation.put(data, chunk_start=piece.chunk_start, chunk_end=piece.chunk_end)
+        except Truncated as error:
+            self._truncated(invocation, error)
+            raise
+        announced = {name.strip().lower() for name in (_header(request, "trailer") or "").split(",")}
+        trailers = {name: value for name, value in http.trailers.items() if streaming and name in announced}
+        reported = from_trailers(trailers)
+        self._end(invocation, End(Ending.TRAILERS, reported) if reported else End(Ending.CLEAN))
+        await http.reply_json(202, {"status": "OK"})
+
+    async def _error(self, http: HttpConnection, request: h11.Request, request_id: str) -> None:
+        """`POST /runtime/invocation/{id}/error`."""
+        invocation = await self._claim(http, request_id, Call.ERROR, valid=True)
+        if invocation is None:
+            return
+        try:
+            body = await http.read_body()
+        except Truncated as error:
+            self._truncated(invocation, error)
+            raise
+        self._end(invocation, End(Ending.ERROR, from_body(_header(request, ERROR_TYPE), body)))
+        await http.reply_json(202, {"status": "OK"})
+
+    async def _init_error(self, http: HttpConnection, request: h11.Request) -> None:
+        """`POST /runtime/init/error`."""
+        body = await http.read_body()
+        if not self._step(Call.INIT_ERROR):
+            await self._refuse_state(http, Call.INIT_ERROR)
+            return
+        self.fail(from_body(_header(request, ERROR_TYPE), body))
+        await http.reply_json(202, {"status": "OK"})
+
+    async def _claim(self, http: HttpConnection, request_id: str, call: Call, *, valid: bool) -> Invocation | None:
+        """Returns the invocation that may now be answered; or refuses, and returns None.
+
+        `valid` says whether the mode header is.
+        """
+        invocation = self._invocation
+        if invocation is None or invocation.request_id != request_id or self.state is State.STARTING:
+            await http.read_body()
+            await _refuse(http, 400, "InvalidRequestID", "this is not the id of the current invocation")
+            return None
+        if not valid:
+            await http.read_body()
+            if self.state is State.INVOKED:
+                self.fail(FunctionError("Runtime.InvalidResponseMode", {"errorMessage": "unknown response mode"}))
+            await _refuse(http, 400, "InvalidFunctionResponseMode", f"{MODE_HEADER} may only be streaming")
+            return None
+        if self.state is State.RESPONDING:
+            # AWS's server holds a second answer back until the first has ended, and refuses it then.
+            await invocation.finished()
+        if self.state is not State.INVOKED or self._invocation is not invocation or not self._step(call):
+            await http.read_body()
+            await self._refuse_state(http, call)
+            return None
+        return invocation
+
+    def _end(self, invocation: Invocation, end: End) -> None:
+        self._step(Call.END)
+        invocation.finish(end)
+
+    def _truncated(self, invocation: Invocation, error: Truncated) -> None:
+        # As Lambda's production server: the invocation has failed, the environment may go on.
+        details = {"errorMessage": f"the response broke off: {error}"}
+        failure = self.failure or FunctionError("Runtime.TruncatedResponse", details)
+        self._end(invocation, End(Ending.TRUNCATED, failure))
+
+    async def _refuse_state(self, http: HttpConnection, call: Call) -> None:
+        message = f"{call.name} is not allowed in state {self.state.name}"
+        await _refuse(http, 403, "InvalidStateTransition", message)
+
+
+async def _refuse(http: HttpConnection, status: int, error_type: str, message: str) -> None:
+    await http.reply_json(status, {"errorType": error_type, "errorMessage": message})
+
+
+def _header(request: h11.Request, name: str) -> str | None:
+    for field_name, value in request.headers:
+        if field_name == name.encode("ascii"):
+            return value.decode("latin-1")
+    return None

@@ -1,0 +1,159 @@
+"""One client connection to the Runtime API: a request out, a reply in, over any :class:`Stream`.
+
+Writes have a fast path and a slow one. A message usually fits into the socket's buffer: then it is one ``sendmsg`` and
+nothing else. Where it does not, the rest waits its turn behind a lock, and a writer that is cancelled there leaves its
+half-sent bytes to whoever writes next, so that a chunk is never torn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from asgi_stream.runtime.http11 import ProtocolError, Reply, ReplyParser
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asgi_stream.runtime.requests import Request
+    from asgi_stream.runtime.streams import Connect, Stream
+    from asgi_stream.sinks import Buffer
+
+__all__ = ["Connection", "ConnectionLost", "EarlyReply"]
+
+
+class ConnectionLost(ConnectionError):
+    """Raised when the Runtime API cannot be reached, closes a connection or answers in something else than HTTP."""
+
+
+class EarlyReply(Exception):
+    """Raised when the server answers before the request's body has ended, as it may for one that is too large."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"status {reply.status} before the end of the request's body")
+        self.reply = reply
+
+
+class Connection:
+    """A kept-alive connection that is opened when needed, and anew after the server has closed it.
+
+    One exchange at a time: :meth:`request`, or :meth:`begin`, any number of :meth:`send`, then :meth:`reply`.
+    """
+
+    __slots__ = ("_connect", "_lock", "_parser", "_rest", "_slow", "_stream", "host")
+
+    def __init__(self, host: str, connect: Connect) -> None:
+        self.host = host
+        self._connect = connect
+        self._stream: Stream | None = None
+        self._parser = ReplyParser()
+        self._lock = asyncio.Lock()
+        self._slow = 0  # writers that hold the lock or wait for it
+        self._rest: list[memoryview] = []  # bytes that are promised to the stream and not yet taken
+
+    async def request(self, request: Request) -> Reply:
+        """Sends a whole request and returns its reply. Raises ConnectionLost."""
+        await self.begin(request)
+        return await self.reply()
+
+    async def begin(self, request: Request, *more: Buffer) -> None:
+        """Sends a request's head (and ``more`` in the same write). Raises ConnectionLost."""
+        head = request.encode(self.host)
+        if self._stream is not None and (not self._parser.idle or self._stream.is_stale()):
+            self.close()
+        if self._stream is None:
+            try:
+                self._stream = await self._connect()
+            except OSError as error:
+                raise ConnectionLost(f"the Runtime API at {self.host} cannot be reached: {error}") from error
+        await self.send((head, *more))
+
+    async def send(self, buffers: Sequence[Buffer]) -> None:
+        """Returns once every byte is with the operating system; waits for a slow reader.
+
+        ``buffers`` are of single bytes. Raises ConnectionLost, and EarlyReply if the server has answered already.
+        """
+        if self._slow == 0 and not self._rest:
+            try:
+                taken = self._live().write(buffers)
+            except OSError as error:
+                raise await self._broken(error) from error
+            if taken == sum(map(len, buffers)):
+                return
+            # Nobody holds the lock or awaits it, so taking it below lets no other writer in between.
+            self._rest = _after(buffers, taken)
+            buffers = ()
+        self._slow += 1
+        try:
+            async with self._lock:
+                await self._flush()
+                if buffers:
+                    self._rest = _after(buffers, 0)
+                    await self._flush()
+        except asyncio.CancelledError:
+            # What is half sent must go out whole, but the app is free now to change what it handed over.
+            self._rest = [memoryview(bytes(view)) for view in self._rest]
+            raise
+        finally:
+            self._slow -= 1
+
+    async def _flush(self) -> None:
+        while self._rest:
+            stream = self._live()
+            try:
+                self._rest = _after(self._rest, stream.write(self._rest))
+                writable = not self._rest or await stream.wait_writable()
+            except OSError as error:
+                raise await self._broken(error) from error
+            if not writable:
+                raise EarlyReply(await self._last_reply())
+
+    async def _broken(self, error: OSError) -> EarlyReply | ConnectionLost:
+        """Says why a write failed: a server that refuses a body may answer and hang up before we have read it."""
+        try:
+            return EarlyReply(await self._last_reply())
+        except ConnectionLost:
+            return ConnectionLost(f"the Runtime API has closed the connection: {error}")
+
+    async def _last_reply(self) -> Reply:
+        try:
+            return await self.reply()
+        finally:
+            self.close()
+
+    async def reply(self) -> Reply:
+        """Waits for the reply to what was sent. Raises ConnectionLost."""
+        try:
+            while (reply := self._parser.next_reply()) is None:
+                self._parser.receive_data(await self._live().read())
+        except (OSError, ProtocolError) as error:
+            self.close()
+            raise ConnectionLost(f"no reply from the Runtime API: {error}") from error
+        if not reply.keep_alive:
+            self.close()
+        return reply
+
+    def _live(self) -> Stream:
+        if self._stream is None:
+            raise ConnectionLost("the connection to the Runtime API is closed")
+        return self._stream
+
+    def close(self) -> None:
+        """Closes the connection; the next request opens another."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self._rest = []
+        self._parser = ReplyParser()
+
+
+def _after(buffers: Sequence[Buffer], taken: int) -> list[memoryview]:
+    """What is left of ``buffers`` behind the first ``taken`` bytes."""
+    left = []
+    for buffer in buffers:
+        if taken >= len(buffer):
+            taken -= len(buffer)
+        else:
+            left.append(memoryview(buffer)[taken:])
+            taken = 0
+    return left

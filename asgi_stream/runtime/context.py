@@ -1,0 +1,126 @@
+"""The context object of an invocation, with the names that AWS documents for Python.
+
+Source: "Using the Lambda context object to retrieve Python function information", Lambda Developer Guide.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from asgi_stream.runtime.requests import Invocation
+
+__all__ = ["ClientContext", "ClientInfo", "CognitoIdentity", "LambdaContext"]
+
+
+class CognitoIdentity(NamedTuple):
+    """Who authorised the request, by Amazon Cognito; both None for everyone else."""
+
+    cognito_identity_id: str | None = None
+    cognito_identity_pool_id: str | None = None
+
+
+class ClientInfo(NamedTuple):
+    """The mobile app that invoked the function, as its SDK describes itself."""
+
+    installation_id: str | None = None
+    app_title: str | None = None
+    app_version_name: str | None = None
+    app_version_code: str | None = None
+    app_package_name: str | None = None
+
+
+class ClientContext(NamedTuple):
+    """What the invoker sent as its client context."""
+
+    client: ClientInfo
+    custom: Mapping[str, Any]
+    env: Mapping[str, Any]
+
+
+class LambdaContext:
+    """One invocation's context.
+
+    ``memory_limit_in_mb`` is a string, as in AWS's own Python runtime; names that Lambda did not supply are None.
+    """
+
+    __slots__ = (
+        "_deadline_ms",
+        "aws_request_id",
+        "client_context",
+        "function_name",
+        "function_version",
+        "identity",
+        "invoked_function_arn",
+        "log_group_name",
+        "log_stream_name",
+        "memory_limit_in_mb",
+        "tenant_id",
+        "trace_id",
+    )
+
+    def __init__(self, invocation: Invocation, environ: Mapping[str, str] = os.environ) -> None:
+        self.aws_request_id = invocation.request_id
+        self.invoked_function_arn = invocation.function_arn
+        self.tenant_id = invocation.tenant_id
+        self.trace_id = invocation.trace_id
+        self.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
+        self.function_version = environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.memory_limit_in_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.log_group_name = environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.identity = _identity(invocation.cognito_identity)
+        self.client_context = _client_context(invocation.client_context)
+        self._deadline_ms = invocation.deadline_ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Returns the milliseconds until Lambda ends this invocation, never less than 0.
+
+        Where Lambda gave no deadline, it is the longest that a function can have: 15 minutes.
+        """
+        if self._deadline_ms is None:
+            return 900_000
+        return max(0, self._deadline_ms - int(time.time() * 1000))
+
+    def log(self, message: object) -> None:
+        """Writes ``message`` to the function's log as it is."""
+        sys.stdout.write(str(message))
+        sys.stdout.flush()
+
+    def __repr__(self) -> str:
+        return f"LambdaContext(aws_request_id={self.aws_request_id!r}, function_name={self.function_name!r})"
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    """The JSON object in a header, or None: a missing or mangled header fails no invocation."""
+    try:
+        value = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _identity(header: str | None) -> CognitoIdentity:
+    fields = _object(header) or {}
+    return CognitoIdentity(fields.get("cognitoIdentityId"), fields.get("cognitoIdentityPoolId"))
+
+
+def _client_context(header: str | None) -> ClientContext | None:
+    fields = _object(header)
+    if fields is None:
+        return None
+    client = fields.get("client")
+    info = client if isinstance(client, dict) else {}
+    return ClientContext(
+        client=ClientInfo(*(info.get(name) for name in ClientInfo._fields)),
+        custom=fields.get("custom") or {},
+        env=fields.get("env") or {},
+    )

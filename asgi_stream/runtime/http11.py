@@ -1,0 +1,269 @@
+"""HTTP/1.1 as a client of the Lambda Runtime API needs it, without I/O.
+
+Requests become bytes by :func:`request_head`, :func:`chunk` and :func:`last_chunk`; the bytes of replies go into a
+:class:`ReplyParser` and come out as whole :class:`Reply` values: no reply of the Runtime API is larger than an event
+(6 MB), so none needs to be streamed. Rules come from RFC 9112; a reply that breaks them raises
+:class:`ProtocolError` and nothing else, however it is cut into pieces.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from asgi_stream.sinks import Buffer
+
+__all__ = ["CRLF", "ProtocolError", "Reply", "ReplyParser", "chunk_size", "last_chunk", "request_head"]
+
+CRLF = b"\r\n"
+
+# A reply's status line and headers, and any one line of chunked coding, in bytes.
+MAX_HEAD = 65_536
+
+_STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00\r\n]*?)[ \t]*")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_UNSAFE = re.compile(r"[^\x21-\x7e]")
+_UNSAFE_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
+
+class ProtocolError(Exception):
+    """Raised for a reply that is not HTTP/1.1, and for a request that could not be written as such."""
+
+
+class Reply(NamedTuple):
+    """A whole reply. Header names are lower-case; of a repeated header the values are joined with a comma."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    keep_alive: bool
+
+
+def request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """Returns request line, Host and headers, up to and with the empty line.
+
+    Raises ProtocolError for a target or header that would not stay in its place (spaces, line ends, controls).
+    """
+    if _UNSAFE.search(target):
+        raise ProtocolError(f"request target {target!r} holds a character that is not allowed there")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    for name, value in headers:
+        if _UNSAFE_VALUE.search(value):
+            raise ProtocolError(f"header {name}: {value!r} holds a character that is not allowed there")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def chunk_size(data: Buffer) -> bytes:
+    """Returns the line before a chunk's data; after the data comes CRLF. ``data`` must not be empty."""
+    return b"%x\r\n" % (data.nbytes if isinstance(data, memoryview) else len(data))
+
+
+def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Returns the end of a chunked body: the last chunk, the trailers, the empty line."""
+    return "".join(["0\r\n", *(f"{name}: {value}\r\n" for name, value in trailers), "\r\n"]).encode("ascii")
+
+
+class _State(enum.Enum):
+    HEAD = "head"
+    LENGTH = "body of known length"
+    CHUNK_SIZE = "chunk size"
+    CHUNK_DATA = "chunk data"
+    CHUNK_END = "end of a chunk"
+    TRAILERS = "trailers"
+    UNTIL_CLOSE = "body until the connection closes"
+    DONE = "end"
+    CLOSED = "closed connection"
+
+
+class ReplyParser:
+    """Bytes in by :meth:`receive_data`, whole replies out by :meth:`next_reply`.
+
+    One parser serves one connection, reply after reply; what follows a reply stays for the next.
+    """
+
+    __slots__ = ("_body", "_buffer", "_eof", "_head", "_left", "_scanned", "_state")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._body = bytearray()
+        self._eof = False
+        self._state = _State.HEAD
+        self._head: tuple[int, dict[str, str], bool] | None = None
+        self._left = 0  # bytes still wanted of a body or chunk
+        self._scanned = 0  # where the search for a line's or a head's end goes on
+
+    @property
+    def idle(self) -> bool:
+        """True between replies, when not one byte of the next has come."""
+        return self._state is _State.HEAD and not self._buffer and not self._eof
+
+    def receive_data(self, data: bytes) -> None:
+        """Takes bytes as they came; ``b""`` says that the server has closed the connection."""
+        if data:
+            self._buffer += data
+        else:
+            self._eof = True
+
+    def next_reply(self) -> Reply | None:
+        """Returns the next whole final reply, or None if more bytes are needed.
+
+        Informational replies (1xx) are passed over. Raises ProtocolError for what is not HTTP/1.1, and for a
+        connection that was closed in the middle of a reply or before one.
+        """
+        if self._state is _State.CLOSED:
+            raise ProtocolError("the server said that it would close the connection after its last reply")
+        while self._state is not _State.DONE:
+            if _STEPS[self._state](self):
+                continue
+            if not self._eof:
+                return None
+            if self._state is not _State.UNTIL_CLOSE:
+                raise ProtocolError(f"the server closed the connection in the {self._state.value} of a reply")
+            self._state = _State.DONE
+        return self._finish()
+
+    # Each step takes what it can of the buffer; it returns False when it needs more bytes.
+
+    def _read_head(self) -> bool:
+        end = self._find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        lines = bytes(self._buffer[:end]).split(CRLF)
+        del self._buffer[: end + 4]
+        match = _STATUS_LINE.fullmatch(lines[0])
+        if match is None:
+            raise ProtocolError(f"not an HTTP/1.1 status line: {lines[0][:80]!r}")
+        status = int(match[2])
+        headers: dict[str, str] = {}
+        for line in lines[1:]:
+            field = _HEADER.fullmatch(line)
+            if field is None:
+                raise ProtocolError(f"not a header line: {line[:80]!r}")
+            name, value = field[1].decode("ascii").lower(), field[2].decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if status < 200:
+            if status == 101:
+                raise ProtocolError("the server wants to switch protocols")
+            return True
+        tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
+        keep_alive = "close" not in tokens and (match[1] == b"1.1" or "keep-alive" in tokens)
+        self._head = (status, headers, keep_alive)
+        self._state = self._body_state(status, headers)
+        return True
+
+    def _body_state(self, status: int, headers: Mapping[str, str]) -> _State:
+        if status in (204, 304):
+            return _State.DONE
+        coding = headers.get("transfer-encoding")
+        if coding is not None:
+            if coding.lower() != "chunked":
+                raise ProtocolError(f"transfer coding {coding[:80]!r} is not understood")
+            return _State.CHUNK_SIZE
+        length = headers.get("content-length")
+        if length is None:
+            return _State.UNTIL_CLOSE
+        if _LENGTH.fullmatch(length) is None:
+            raise ProtocolError(f"content-length {length[:80]!r} is not a number")
+        self._left = int(length)
+        return _State.LENGTH if self._left else _State.DONE
+
+    def _read_length(self) -> bool:
+        self._take()
+        if self._left:
+            return False
+        self._state = _State.DONE
+        return True
+
+    def _read_chunk_size(self) -> bool:
+        line = self._read_line()
+        if line is None:
+            return False
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise ProtocolError(f"not a chunk size: {line[:80]!r}")
+        self._left = int(match[1], 16)
+        self._state = _State.CHUNK_DATA if self._left else _State.TRAILERS
+        return True
+
+    def _read_chunk_data(self) -> bool:
+        self._take()
+        if self._left:
+            return False
+        self._state = _State.CHUNK_END
+        return True
+
+    def _read_chunk_end(self) -> bool:
+        if len(self._buffer) < 2:
+            return False
+        if self._buffer[:2] != CRLF:
+            raise ProtocolError("a chunk is longer than its size says")
+        del self._buffer[:2]
+        self._state = _State.CHUNK_SIZE
+        return True
+
+    def _read_trailers(self) -> bool:
+        line = self._read_line()
+        if line is None:
+            return False
+        if not line:
+            self._state = _State.DONE
+        elif _HEADER.fullmatch(line) is None:
+            raise ProtocolError(f"not a trailer line: {line[:80]!r}")
+        return True
+
+    def _read_until_close(self) -> bool:
+        self._body += self._buffer
+        self._buffer.clear()
+        return False
+
+    def _take(self) -> None:
+        part = self._buffer[: self._left]
+        self._body += part
+        self._left -= len(part)
+        del self._buffer[: len(part)]
+
+    def _read_line(self) -> bytes | None:
+        end = self._find(CRLF)
+        if end < 0:
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
+        return line
+
+    def _find(self, mark: bytes) -> int:
+        """Where ``mark`` stands in the buffer, or -1; what was searched before is not searched again."""
+        end = self._buffer.find(mark, max(0, self._scanned - len(mark) + 1))
+        self._scanned = 0 if end >= 0 else len(self._buffer)
+        # The same verdict however the bytes were cut: a mark that is still to come may begin at MAX_HEAD itself.
+        if end > MAX_HEAD or self._scanned > MAX_HEAD + len(mark):
+            raise ProtocolError(f"a line or head of a reply is longer than {MAX_HEAD} bytes")
+        return end
+
+    def _finish(self) -> Reply:
+        if self._head is None:
+            raise AssertionError("a reply ended before its head")
+        status, headers, keep_alive = self._head
+        reply = Reply(status, headers, bytes(self._body), keep_alive)
+        self._head = None
+        self._body.clear()
+        self._state = _State.HEAD if reply.keep_alive else _State.CLOSED
+        return reply
+
+
+_STEPS = {
+    _State.HEAD: ReplyParser._read_head,
+    _State.LENGTH: ReplyParser._read_length,
+    _State.CHUNK_SIZE: ReplyParser._read_chunk_size,
+    _State.CHUNK_DATA: ReplyParser._read_chunk_data,
+    _State.CHUNK_END: ReplyParser._read_chunk_end,
+    _State.TRAILERS: ReplyParser._read_trailers,
+    _State.UNTIL_CLOSE: ReplyParser._read_until_close,
+}

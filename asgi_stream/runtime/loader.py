@@ -1,0 +1,79 @@
+"""From the text in ``_HANDLER`` to the object that answers invocations.
+
+The error types are those that AWS documents for its Python runtime: ``Runtime.ImportModuleError``,
+``Runtime.UserCodeSyntaxError``, ``Runtime.HandlerNotFound`` and ``Runtime.MalformedHandlerName``.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from asgi_stream.runtime.reports import ErrorReport, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asgi_stream.runtime.loop import Handler
+
+__all__ = ["HandlerLoadError", "load_handler"]
+
+HANDLER_METHODS = ("startup", "invoke", "shutdown")
+
+
+class HandlerLoadError(Exception):
+    """Raised when the handler cannot be had.
+
+    ``error_type`` is one of AWS's init error types, or None where the exception of the user's own code says more
+    (it is the ``__cause__`` then).
+    """
+
+    def __init__(self, message: str, error_type: str | None) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+    def report(self) -> ErrorReport:
+        """Returns what Lambda is told: the stack is that of the user's exception, if there was one."""
+        report = describe(self.__cause__ or self)
+        if self.__cause__ is None:
+            report = report._replace(stack=())  # nothing in it but our own frames
+        if self.error_type is not None:
+            report = report._replace(kind=self.error_type, error_type=self.error_type, message=str(self))
+        return report
+
+
+def load_handler(name: str) -> Handler:
+    """Imports ``package.module.handler`` (also ``folder/module.handler``) and returns the handler.
+
+    Raises HandlerLoadError.
+    """
+    module_name, dot, attribute = name.rpartition(".")
+    module_name = module_name.replace("/", ".")
+    if not dot or not module_name.strip(".") or not attribute:
+        raise HandlerLoadError(
+            f"Bad handler {name!r}: it must be module.attribute, such as main.handler",
+            "Runtime.MalformedHandlerName",
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise HandlerLoadError(
+            f"Unable to import module {module_name!r}: {error}", "Runtime.ImportModuleError"
+        ) from error
+    except SyntaxError as error:
+        raise HandlerLoadError(
+            f"Syntax error in module {module_name!r}: {error}", "Runtime.UserCodeSyntaxError"
+        ) from error
+    except BaseException as error:
+        raise HandlerLoadError(f"Module {module_name!r} failed while it was imported: {error!r}", None) from error
+    try:
+        handler = getattr(module, attribute)
+    except AttributeError:
+        raise HandlerLoadError(
+            f"Handler {attribute!r} missing on module {module_name!r}", "Runtime.HandlerNotFound"
+        ) from None
+    if not all(callable(getattr(handler, method, None)) for method in HANDLER_METHODS):
+        raise HandlerLoadError(
+            f"Handler {name!r} is a {type(handler).__name__}, not a streaming handler: "
+            "wrap the ASGI app, handler = StreamingAdapter(app)",
+            "Runtime.HandlerNotFound",
+        )
+    return handler  # type: ignore[no-any-return]

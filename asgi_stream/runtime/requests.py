@@ -1,0 +1,172 @@
+"""The requests of the Lambda Runtime API, one pure function per endpoint, and what its replies mean.
+
+Source: "Using the Lambda runtime API for custom runtimes" and "Response streaming" in AWS's Lambda Developer Guide;
+what the guide leaves open was observed on AWS's own Runtime API server.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from typing import NamedTuple
+
+from asgi_stream._version import __version__
+from asgi_stream.runtime.http11 import ProtocolError, Reply, last_chunk, request_head
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asgi_stream.runtime.reports import ErrorReport
+
+__all__ = [
+    "HTTP_RESPONSE",
+    "Invocation",
+    "Request",
+    "Verdict",
+    "init_error",
+    "invocation_error",
+    "next_invocation",
+    "parse_invocation",
+    "stream_end",
+    "stream_response",
+    "verdict",
+]
+
+API = "/2018-06-01/runtime"
+HTTP_RESPONSE = "application/vnd.awslambda.http-integration-response"
+ERROR_CONTENT = "application/vnd.aws.lambda.error+json"
+USER_AGENT = f"asgi-stream/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
+
+
+class Request(NamedTuple):
+    """A request of which all is known but the host. ``body`` is None where a chunked body follows the head."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+
+    def encode(self, host: str) -> bytes:
+        """Returns the bytes on the wire. Raises ProtocolError for an id that cannot stand in a path or header."""
+        headers: tuple[tuple[str, str], ...] = (("User-Agent", USER_AGENT), *self.headers)
+        if self.body is None:
+            headers = (*headers, ("Transfer-Encoding", "chunked"))
+        elif self.method != "GET":
+            headers = (*headers, ("Content-Length", str(len(self.body))))
+        return request_head(self.method, self.target, host, headers) + (self.body or b"")
+
+
+class Invocation(NamedTuple):
+    """What ``/next`` gave. Fields that Lambda left out are None.
+
+    ``deadline_ms`` is in milliseconds since the epoch; ``event`` is the raw body.
+    """
+
+    request_id: str
+    event: bytes
+    deadline_ms: int | None = None
+    function_arn: str | None = None
+    trace_id: str | None = None
+    client_context: str | None = None
+    cognito_identity: str | None = None
+    tenant_id: str | None = None
+    invocation_id: str | None = None
+
+
+# GET /2018-06-01/runtime/invocation/next
+def next_invocation() -> Request:
+    """Asks for the next invocation; the reply may take hours."""
+    return Request("GET", f"{API}/invocation/next", (), b"")
+
+
+def parse_invocation(reply: Reply) -> Invocation:
+    """Returns the invocation that a 200 reply to ``/next`` carries.
+
+    Raises ProtocolError if the reply has no request id, the one field without which nothing can be answered. Empty
+    headers count as absent, as they may come on Managed Instances.
+    """
+    headers = reply.headers
+    request_id = headers.get("lambda-runtime-aws-request-id")
+    if not request_id:
+        raise ProtocolError("/next came without Lambda-Runtime-Aws-Request-Id")
+    deadline = headers.get("lambda-runtime-deadline-ms") or ""
+    return Invocation(
+        request_id=request_id,
+        event=reply.body,
+        deadline_ms=int(deadline) if deadline.isascii() and deadline.isdigit() else None,
+        function_arn=headers.get("lambda-runtime-invoked-function-arn") or None,
+        trace_id=headers.get("lambda-runtime-trace-id") or None,
+        client_context=headers.get("lambda-runtime-client-context") or None,
+        cognito_identity=headers.get("lambda-runtime-cognito-identity") or None,
+        tenant_id=headers.get("lambda-runtime-aws-tenant-id") or None,
+        invocation_id=headers.get("lambda-runtime-invocation-id") or None,
+    )
+
+
+# POST /2018-06-01/runtime/invocation/{request id}/response
+def stream_response(invocation: Invocation, content_type: str = HTTP_RESPONSE) -> Request:
+    """Begins a streamed response. Both error trailers are announced: Lambda drops trailers that were not."""
+    return Request(
+        "POST",
+        f"{API}/invocation/{invocation.request_id}/response",
+        (
+            ("Content-Type", content_type),
+            ("Lambda-Runtime-Function-Response-Mode", "streaming"),
+            ("Trailer", "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body"),
+            *_echo(invocation),
+        ),
+        None,
+    )
+
+
+def stream_end(report: ErrorReport | None = None) -> bytes:
+    """Returns the end of a streamed response: clean, or in an error by trailers."""
+    return last_chunk(() if report is None else report.to_trailers())
+
+
+# POST /2018-06-01/runtime/invocation/{request id}/error
+def invocation_error(invocation: Invocation, report: ErrorReport) -> Request:
+    """Reports an error; only before a response has begun."""
+    return Request(
+        "POST",
+        f"{API}/invocation/{invocation.request_id}/error",
+        (*_error_headers(report), *_echo(invocation)),
+        report.to_json(),
+    )
+
+
+# POST /2018-06-01/runtime/init/error
+def init_error(report: ErrorReport) -> Request:
+    """Reports that the function could not be started; the process must exit non-zero after it."""
+    return Request("POST", f"{API}/init/error", _error_headers(report), report.to_json())
+
+
+def _error_headers(report: ErrorReport) -> tuple[tuple[str, str], ...]:
+    return (("Content-Type", ERROR_CONTENT), ("Lambda-Runtime-Function-Error-Type", report.kind))
+
+
+def _echo(invocation: Invocation) -> tuple[tuple[str, str], ...]:
+    # Sent since July 2026: echoed when it came, left out otherwise; a wrong value is answered with 410.
+    if invocation.invocation_id is None:
+        return ()
+    return (("Lambda-Runtime-Invocation-Id", invocation.invocation_id),)
+
+
+class Verdict(enum.Enum):
+    """What a reply to ``/response`` or ``/error`` means for the process."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # this invocation is lost; it is logged, and the next one is asked for
+    FATAL = "fatal"  # the platform calls it non-recoverable: exit promptly, non-zero
+
+
+def verdict(reply: Reply) -> Verdict:
+    """Judges a reply to ``/response`` or ``/error``.
+
+    400 (truncated, wrong request id), 403 (second response), 410 (late) and 413 (too large) leave the environment
+    able to go on; where it is not, ``/next`` says so. 5xx is documented as non-recoverable.
+    """
+    if 200 <= reply.status < 300:
+        return Verdict.ACCEPTED
+    if 400 <= reply.status < 500:
+        return Verdict.REFUSED
+    return Verdict.FATAL

@@ -1,0 +1,99 @@
+"""A response on its way to the Runtime API: the sink that every invocation on Lambda gets.
+
+Prelude and body messages go out as one HTTP chunk each. An error before the prelude is a POST to ``/error``; an error
+behind it stands in the trailers of the chunked body, which is the only place left: the server takes no second request
+for an invocation in mid-stream.
+"""
+
+from __future__ import annotations
+
+from asgi_stream.errors import StreamClosed
+from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
+from asgi_stream.runtime.http11 import CRLF, chunk_size
+from asgi_stream.runtime.reports import describe
+from asgi_stream.runtime.requests import invocation_error, stream_end, stream_response
+from asgi_stream.sinks import Prelude, Sink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from asgi_stream.runtime.connection import Connection
+    from asgi_stream.runtime.http11 import Reply
+    from asgi_stream.runtime.requests import Invocation
+    from asgi_stream.sinks import Buffer
+
+__all__ = ["ResponseStream"]
+
+
+class ResponseStream(Sink):
+    """The response to one invocation.
+
+    ``lost`` is the error that :meth:`write` and the others raised when Lambda hung up, else None.
+    """
+
+    __slots__ = ("_connection", "_invocation", "_owed", "_reply", "lost")
+
+    def __init__(self, connection: Connection, invocation: Invocation) -> None:
+        super().__init__()
+        self._connection = connection
+        self._invocation = invocation
+        self._reply: Reply | None = None
+        self._owed = False  # a request has been sent whose reply has not been read
+        self.lost: StreamClosed | None = None
+
+    async def _start(self, prelude: Prelude) -> None:
+        data = prelude.encode()
+        request = stream_response(self._invocation)
+        self._owed = True
+        await self._guard(self._connection.begin(request, chunk_size(data), data, CRLF))
+
+    async def _write(self, data: Buffer) -> None:
+        await self._send(_chunk(data))
+
+    async def _end(self, data: Buffer) -> None:
+        await self._send((*_chunk(data), stream_end()) if data else (stream_end(),))
+
+    async def _abort(self, error: BaseException) -> None:
+        report = describe(error)
+        if self._owed:
+            await self._send((stream_end(report),))
+        else:
+            self._owed = True
+            await self._guard(self._connection.begin(invocation_error(self._invocation, report)))
+
+    async def _send(self, buffers: tuple[Buffer, ...]) -> None:
+        if self.lost is not None:
+            raise self.lost
+        await self._guard(self._connection.send(buffers))
+
+    async def _guard(self, sending: Awaitable[None]) -> None:
+        try:
+            await sending
+        except EarlyReply as error:
+            self._reply = error.reply
+            self.lost = StreamClosed(f"Lambda has refused the rest of this response (status {error.reply.status})")
+            raise self.lost from error
+        except ConnectionLost as error:
+            self.lost = StreamClosed(f"the response can go nowhere any more: {error}")
+            raise self.lost from error
+
+    async def settle(self) -> Reply | None:
+        """Returns Lambda's reply to the response or error, None if none will come.
+
+        The server replies only once it has read the end of the body, so this comes last; the reply is not awaited
+        by :meth:`end`, so that an app which goes on after its response need not wait for it.
+        """
+        if self._owed and self.lost is None:
+            try:
+                self._reply = await self._connection.reply()
+            except ConnectionLost as error:
+                self.lost = StreamClosed(str(error))
+        self._owed = False
+        return self._reply
+
+
+def _chunk(data: Buffer) -> tuple[Buffer, ...]:
+    if isinstance(data, memoryview) and (data.itemsize != 1 or data.ndim != 1 or not data.contiguous):
+        data = data.tobytes()
+    return (chunk_size(data), data, CRLF)

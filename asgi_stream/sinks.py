@@ -1,0 +1,121 @@
+"""Where a response goes.
+
+A sink takes one response and lets it end in exactly one way: ``start``, any number of ``write``, then ``end``; or
+``abort`` at any moment before the end. The allowed calls are the table :data:`CALLS`; everything else raises
+:class:`SinkStateError`, whatever a subclass does with the bytes. A new place for responses is a new subclass, and
+nothing else changes.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
+
+    Buffer: TypeAlias = bytes | bytearray | memoryview
+
+__all__ = ["CALLS", "Prelude", "Sink", "SinkState", "SinkStateError"]
+
+
+DELIMITER = bytes(8)
+
+
+class Prelude(NamedTuple):
+    """What precedes the body of an HTTP response on Lambda's stream.
+
+    ``status`` is the status code; ``headers`` maps lower-case names to values, duplicates already joined;
+    ``cookies`` holds one ``set-cookie`` value each. (AWS: "HTTP integration response" metadata.)
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    cookies: Sequence[str] = ()
+
+    def encode(self) -> bytes:
+        """Returns the bytes that open the stream: a JSON object, then the delimiter of 8 NUL bytes."""
+        fields: dict[str, object] = {"statusCode": self.status, "headers": dict(self.headers)}
+        if self.cookies:
+            fields["cookies"] = list(self.cookies)
+        return json.dumps(fields, separators=(",", ":")).encode("ascii") + DELIMITER
+
+
+class SinkState(enum.Enum):
+    """How far a response is."""
+
+    READY = "ready"
+    STREAMING = "streaming"
+    ENDED = "ended"
+    ABORTED = "aborted"
+
+
+CALLS: dict[tuple[SinkState, str], SinkState] = {
+    (SinkState.READY, "start"): SinkState.STREAMING,
+    (SinkState.READY, "abort"): SinkState.ABORTED,
+    (SinkState.STREAMING, "write"): SinkState.STREAMING,
+    (SinkState.STREAMING, "end"): SinkState.ENDED,
+    (SinkState.STREAMING, "abort"): SinkState.ABORTED,
+}
+
+
+class SinkStateError(RuntimeError):
+    """Raised when a sink is called out of turn: a fault of the caller in this package, not of an app."""
+
+
+class Sink:
+    """One response on its way out. Subclasses say what happens in ``_start``, ``_write``, ``_end``, ``_abort``."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state = SinkState.READY
+
+    @property
+    def done(self) -> bool:
+        """True once the response has ended in its one way."""
+        return self.state is SinkState.ENDED or self.state is SinkState.ABORTED
+
+    async def start(self, prelude: Prelude) -> None:
+        """Sends status, headers and cookies on their way. Raises StreamClosed if the peer is gone."""
+        self._advance("start")
+        await self._start(prelude)
+
+    async def write(self, data: Buffer) -> None:
+        """Hands over one piece of the body; returns once it is on its way. Raises StreamClosed."""
+        # Not through _advance: this is the one call that happens many times, and it changes no state.
+        if self.state is not SinkState.STREAMING:
+            self._advance("write")
+        if data:
+            await self._write(data)
+
+    async def end(self, data: Buffer = b"") -> None:
+        """Ends the response well, after a last piece of the body if there is one. Raises StreamClosed."""
+        self._advance("end")
+        await self._end(data)
+
+    async def abort(self, error: BaseException) -> None:
+        """Ends the response in an error that reaches Lambda. Raises StreamClosed."""
+        self._advance("abort")
+        await self._abort(error)
+
+    def _advance(self, call: str) -> None:
+        try:
+            self.state = CALLS[self.state, call]
+        except KeyError:
+            raise SinkStateError(f"{call}() on a response that is {self.state.value}") from None
+
+    async def _start(self, prelude: Prelude) -> None:
+        raise NotImplementedError
+
+    async def _write(self, data: Buffer) -> None:
+        raise NotImplementedError
+
+    async def _end(self, data: Buffer) -> None:
+        raise NotImplementedError
+
+    async def _abort(self, error: BaseException) -> None:
+        raise NotImplementedError

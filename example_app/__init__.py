@@ -1,0 +1,1 @@
+"""An example of an app on asgi-stream."""

@@ -1,0 +1,77 @@
+"""Clients for the tests: a runtime that speaks raw bytes, and gates that a function waits at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BASE = "/2018-06-01/runtime"
+STREAMING = (
+    "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+    "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n"
+    "Transfer-Encoding: chunked\r\n"
+)
+
+
+class RawRuntime:
+    """One connection of a runtime; `async with RawRuntime(address) as runtime:`."""
+
+    def __init__(self, address: str) -> None:
+        self._host, _, self._port = address.rpartition(":")
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection(self._host, int(self._port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    def end_of_writing(self) -> None:
+        self._writer.write_eof()
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def begin(self, request_line: str, headers: str = "") -> None:
+        await self.write(f"{request_line} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
+
+    async def reply(self) -> tuple[int, dict[str, str], bytes]:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        fields = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+        return int(head[0].split()[1]), fields, await self._reader.readexactly(int(fields["content-length"]))
+
+    async def next(self) -> tuple[int, dict[str, str], bytes]:
+        await self.begin(f"GET {BASE}/invocation/next")
+        return await self.reply()
+
+    async def post(self, path: str, body: bytes = b"", headers: str = "") -> tuple[int, dict[str, Any]]:
+        await self.begin(f"POST {BASE}/{path}", f"Content-Length: {len(body)}\r\n{headers}")
+        await self.write(body)
+        status, _, reply = await self.reply()
+        return status, json.loads(reply)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def make_gate(folder: Path, name: str = "gate") -> Path:
+    """A FIFO: whoever reads it waits until `open_gate`."""
+    gate = folder / name
+    os.mkfifo(gate)
+    return gate
+
+
+def open_gate(gate: Path) -> None:
+    """Lets the reader through; waits until there is one."""
+    gate.write_bytes(b"")

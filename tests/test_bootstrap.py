@@ -1,0 +1,118 @@
+"""The real ``bootstrap`` as a child process: finding its Python, its package and its handler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import asgi_stream
+
+PACKAGE = Path(asgi_stream.__file__).parent
+BOOTSTRAP = PACKAGE / "bootstrap"
+# Said by the Python program: whoever prints it has found Python and the package.
+STARTED = "AWS_LAMBDA_RUNTIME_API is not set"
+
+
+def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], env=environ, capture_output=True, text=True, cwd="/")
+
+
+def package_in(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copytree(PACKAGE, folder / "asgi_stream", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def test_it_is_executable() -> None:
+    assert BOOTSTRAP.stat().st_mode & stat.S_IXUSR
+    top_level = PACKAGE.parent / "bootstrap"
+    assert top_level.stat().st_mode & stat.S_IXUSR
+    assert top_level.read_text() == BOOTSTRAP.read_text()
+
+
+@pytest.mark.parametrize("environ", [{}, {"PATH": ""}, {"PATH": os.defpath}])
+def test_as_an_exec_wrapper_it_takes_the_python_that_lambda_names(environ: dict[str, str]) -> None:
+    process = run(BOOTSTRAP, sys.executable, "/var/runtime/bootstrap.py", **environ)
+    assert STARTED in process.stderr
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("place", ["asgi_stream/bootstrap", "bootstrap", "python/bootstrap"])
+def test_it_finds_the_package_and_a_python_that_comes_along(tmp_path: Path, place: str) -> None:
+    root = tmp_path / "a folder"
+    package = package_in(root / "python" if place.startswith("python") else root)
+    script = root / place.removeprefix("python/")
+    if script != package / "bootstrap":
+        (package / "bootstrap").rename(script)
+    python = package.parent / "python" / "bin" / "python3"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "packaged Python" >&2\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    process = run(script, PATH="")
+    assert "packaged Python" in process.stderr
+    assert STARTED in process.stderr
+
+
+def test_without_any_package(tmp_path: Path) -> None:
+    lonely = tmp_path / "bootstrap"
+    shutil.copy(BOOTSTRAP, lonely)
+    process = run(lonely, sys.executable)
+    assert "the asgi_stream package is neither around this file nor beside it" in process.stderr
+    assert process.returncode == 1
+
+
+def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:
+    """An interpreter cannot be made older here, so the check is shown a version that is not there yet."""
+    script = package_in(tmp_path) / "_start.py"
+    script.write_text(script.read_text().replace("(3, 11)", "(9, 0)"))
+    process = run(tmp_path / "asgi_stream" / "bootstrap", sys.executable)
+    assert process.stderr.startswith(f"asgi-stream needs Python 3.11 or newer; {sys.executable} is 3.")
+    assert process.returncode == 1
+
+
+def test_an_address_that_is_none() -> None:
+    process = run(BOOTSTRAP, sys.executable, AWS_LAMBDA_RUNTIME_API="nowhere:")
+    assert "AWS_LAMBDA_RUNTIME_API must be host:port, not 'nowhere:'" in process.stderr
+    assert process.returncode == 1
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    (tmp_path / "bootstrap_app.py").write_text(
+        "from asgi_stream import StreamingAdapter\nasync def app(scope, receive, send): raise RuntimeError\n"
+        "handler = StreamingAdapter(app)\n"
+    )
+    process = run(
+        BOOTSTRAP,
+        sys.executable,
+        AWS_LAMBDA_RUNTIME_API="127.0.0.1:1",
+        LAMBDA_TASK_ROOT=str(tmp_path),
+        _HANDLER="bootstrap_app.handler",
+    )
+    assert "The runtime ends: no next invocation: the Runtime API at 127.0.0.1:1 cannot be reached" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.returncode == 1
+
+
+def test_an_unknown_event_loop() -> None:
+    process = run(BOOTSTRAP, sys.executable, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", ASGI_STREAM_LOOP="fast")
+    assert "ASGI_STREAM_LOOP must be asyncio or uvloop, not 'fast'" in process.stderr
+    assert process.returncode == 1
+
+
+def test_the_folders_on_the_path(tmp_path: Path) -> None:
+    """The function's own code comes first, the inside of our package is not among them."""
+    (tmp_path / "path_app.py").write_text("import sys\nraise SystemExit(repr(sys.path))\n")
+    process = run(
+        BOOTSTRAP,
+        sys.executable,
+        AWS_LAMBDA_RUNTIME_API="127.0.0.1:1",
+        LAMBDA_TASK_ROOT=str(tmp_path),
+        _HANDLER="path_app.handler",
+    )
+    assert f"SystemExit(\"['{tmp_path}', " in process.stderr
+    assert f"'{PACKAGE}'" not in process.stderr

@@ -1,0 +1,49 @@
+"""What the documents say is true: tests that they name exist, their code runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import asgi_stream
+from tests.support.events import function_url_event
+from tests.support.wire import serve
+
+CHECKOUT = Path(asgi_stream.__file__).parent.parent
+DOCUMENTS = sorted(CHECKOUT.glob("*.md")) + sorted((CHECKOUT / "docs").glob("*.md"))
+TESTS = CHECKOUT / "tests"
+
+
+@pytest.mark.parametrize(
+    "named", re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", (CHECKOUT / "docs/behavior.md").read_text())
+)
+def test_each_promise_names_a_test_that_exists(named: tuple[str, str]) -> None:
+    path, function = named
+    text = (TESTS / path).read_text()
+    assert re.search(rf"^\s*(async )?def {function}\(", text, re.MULTILINE) if function else "def test_" in text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        assert "://" in target or (document.parent / target).exists(), target
+
+
+@pytest.mark.anyio
+async def test_the_code_in_the_readme_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
+    module: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), module)
+    handler = module["handler"]
+    assert isinstance(handler, asgi_stream.StreamingAdapter)
+    api = await serve(handler, function_url_event(path="/docs"))
+    assert api.answers[0].prelude["statusCode"] == 200
+    assert b"swagger" in api.answers[0].content
+
+
+@pytest.mark.parametrize("command", ["./scripts/run", "./scripts/test"])
+def test_the_commands_in_the_readme_exist(command: str) -> None:
+    assert command in (CHECKOUT / "README.md").read_text()
+    assert (CHECKOUT / command).stat().st_mode & 0o100

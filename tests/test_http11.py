@@ -1,0 +1,219 @@
+"""The HTTP/1.1 client core: every case whole, byte by byte and with trailing bytes; any fragmentation, same replies."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asgi_stream.runtime.http11 import (
+    MAX_HEAD,
+    ProtocolError,
+    Reply,
+    ReplyParser,
+    chunk_size,
+    last_chunk,
+    request_head,
+)
+
+REPLIES: dict[str, tuple[bytes, Reply]] = {
+    "length": (
+        b'HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"status":"OK"}\n',
+        Reply(202, {"content-type": "application/json", "content-length": "16"}, b'{"status":"OK"}\n', True),
+    ),
+    "empty": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Reply(200, {"content-length": "0"}, b"", True)),
+    "no body by status": (b"HTTP/1.1 204 No Content\r\n\r\n", Reply(204, {}, b"", True)),
+    "chunked": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n",
+        Reply(200, {"transfer-encoding": "chunked"}, b"abc0123456789", True),
+    ),
+    "chunked with trailers": (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n1 \r\nx\r\n000\r\nA: b\r\nC: d\r\n\r\n",
+        Reply(200, {"transfer-encoding": "Chunked"}, b"x", True),
+    ),
+    "after 100 and 103": (
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n!"
+        ),
+        Reply(200, {"content-length": "1"}, b"!", True),
+    ),
+    "closing": (
+        b"HTTP/1.1 413 Too Large\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n",
+        Reply(413, {"connection": "Close", "content-length": "0"}, b"", False),
+    ),
+    "HTTP/1.0": (
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        Reply(200, {"content-length": "2"}, b"ok", False),
+    ),
+    "no reason, white space, joined headers": (
+        b"HTTP/1.1 200\r\nX:  \t a b \t\r\nx:c\r\nContent-Length:0\r\n\r\n",
+        Reply(200, {"x": "a b, c", "content-length": "0"}, b"", True),
+    ),
+    "Latin-1": (
+        b"HTTP/1.1 200 \xfc\r\nX: \xfc\r\nContent-Length: 0\r\n\r\n",
+        Reply(200, {"x": "\xfc", "content-length": "0"}, b"", True),
+    ),
+}
+FOLLOWING = b"HTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\n."
+
+
+def replies_of(pieces: list[bytes]) -> list[Reply]:
+    parser = ReplyParser()
+    replies: list[Reply] = []
+    for piece in pieces:
+        parser.receive_data(piece)
+        while not replies or replies[-1].keep_alive:
+            reply = parser.next_reply()
+            if reply is None:
+                break
+            replies.append(reply)
+    return replies
+
+
+@pytest.mark.parametrize("case", REPLIES)
+class TestReplies:
+    def test_whole(self, case: str) -> None:
+        data, expected = REPLIES[case]
+        assert replies_of([data]) == [expected]
+
+    def test_byte_by_byte(self, case: str) -> None:
+        data, expected = REPLIES[case]
+        assert replies_of([data[i : i + 1] for i in range(len(data))]) == [expected]
+
+    def test_nothing_before_the_last_byte(self, case: str) -> None:
+        data, _ = REPLIES[case]
+        parser = ReplyParser()
+        for i in range(len(data) - 1):
+            parser.receive_data(data[i : i + 1])
+            assert parser.next_reply() is None
+
+    def test_with_trailing_bytes(self, case: str) -> None:
+        data, expected = REPLIES[case]
+        replies = replies_of([data + FOLLOWING + FOLLOWING[:20]])
+        follows = [Reply(201, {"content-length": "1"}, b".", True)] if expected.keep_alive else []
+        assert replies == [expected, *follows]
+
+    def test_closed_at_every_byte(self, case: str) -> None:
+        data, _ = REPLIES[case]
+        for i in range(len(data)):
+            parser = ReplyParser()
+            parser.receive_data(data[:i])
+            parser.receive_data(b"")
+            with pytest.raises(ProtocolError, match="closed"):
+                parser.next_reply()
+
+
+@given(st.data())
+def test_any_fragmentation_gives_the_same_replies(data: st.DataObject) -> None:
+    cases = [case for case in REPLIES.values() if case[1].keep_alive]
+    chosen = data.draw(st.lists(st.sampled_from(cases), min_size=1, max_size=4))
+    stream = b"".join(wire for wire, _ in chosen)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if a < b]
+    assert replies_of(pieces) == [reply for _, reply in chosen]
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_give_replies_or_the_one_error(data: bytes, after_a_head: bool) -> None:
+    parser = ReplyParser()
+    parser.receive_data((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" if after_a_head else b"") + data)
+    parser.receive_data(b"")
+    try:
+        while parser.next_reply() is not None:
+            pass
+    except ProtocolError:
+        pass
+
+
+def test_a_body_may_end_with_the_connection() -> None:
+    parser = ReplyParser()
+    parser.receive_data(b"HTTP/1.1 500 Oh\r\nConnection: close\r\n\r\npart")
+    assert parser.next_reply() is None
+    parser.receive_data(b" two")
+    assert parser.next_reply() is None
+    parser.receive_data(b"")
+    assert parser.next_reply() == Reply(500, {"connection": "close"}, b"part two", False)
+    with pytest.raises(ProtocolError, match="close the connection"):
+        parser.next_reply()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SPDY/9 200 OK\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 99 OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nName : x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno trailer\r\n\r\n",
+    ],
+)
+def test_what_is_not_http(data: bytes) -> None:
+    parser = ReplyParser()
+    parser.receive_data(data)
+    with pytest.raises(ProtocolError):
+        parser.next_reply()
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_the_longest_head(size: int) -> None:
+    start, end = b"HTTP/1.1 204 ", b"\r\n\r\n"
+    longest = start + b"x" * (MAX_HEAD - len(start)) + end
+    assert replies_of([longest[i : i + size] for i in range(0, len(longest), size)]) == [Reply(204, {}, b"", True)]
+    too_long = start + b"x" * (MAX_HEAD - len(start) + 1) + end
+    with pytest.raises(ProtocolError, match="longer than"):
+        replies_of([too_long[i : i + size] for i in range(0, len(too_long), size)])
+
+
+def test_an_idle_parser_has_seen_nothing_of_the_next_reply() -> None:
+    def idle_after(*pieces: bytes, take: bool = True) -> bool:
+        parser = ReplyParser()
+        for piece in pieces:
+            parser.receive_data(piece)
+        if take:
+            parser.next_reply()
+        return parser.idle
+
+    assert idle_after(take=False)
+    assert not idle_after(FOLLOWING, take=False)
+    assert idle_after(FOLLOWING)
+    assert not idle_after(FOLLOWING + b"H")
+    assert not idle_after(FOLLOWING, b"")
+
+
+def test_request_head() -> None:
+    assert request_head("GET", "/x", "h:1", [("A", "b"), ("C", "\xfc")]) == (
+        b"GET /x HTTP/1.1\r\nHost: h:1\r\nA: b\r\nC: \xfc\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize("target", ["/a b", "/a\r\nX: y", "/\x00", "/\xfc"])
+def test_a_target_cannot_break_out_of_its_line(target: str) -> None:
+    with pytest.raises(ProtocolError, match="target"):
+        request_head("GET", target, "h", [])
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\n", "\x00", "€"])
+def test_a_header_cannot_break_out_of_its_line(value: str) -> None:
+    with pytest.raises(ProtocolError, match="header A"):
+        request_head("GET", "/", "h", [("A", value)])
+
+
+def test_chunks() -> None:
+    assert chunk_size(b"x" * 255) == b"ff\r\n"
+    assert chunk_size(bytearray(16)) == b"10\r\n"
+    assert chunk_size(memoryview(bytes(10))) == b"a\r\n"
+    assert last_chunk() == b"0\r\n\r\n"
+    assert last_chunk([("A", "b"), ("C", "d")]) == b"0\r\nA: b\r\nC: d\r\n\r\n"

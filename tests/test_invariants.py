@@ -1,0 +1,139 @@
+"""The invariants of docs/architecture.md that can be read off the code and a fresh interpreter."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import asgi_stream
+
+PACKAGE = Path(asgi_stream.__file__).parent
+SANS_IO = [
+    "asgi/response.py",
+    "asgi/scope.py",
+    "runtime/http11.py",
+    "runtime/reports.py",
+    "runtime/requests.py",
+    "sinks.py",
+]
+SANS_IO += [f"sources/{path.name}" for path in (PACKAGE / "sources").glob("*.py")]
+
+# room -> the rooms that it may import from; errors, sinks and _version are open to all
+ROOMS = {
+    "": {"adapter"},
+    "adapter": {"asgi", "sources", "runtime"},
+    "asgi": {"sources"},
+    "sources": set(),
+    "runtime": set(),
+    "local": set(),
+    "cli": {"local"},
+    "__main__": {"cli"},
+    "_start": {"runtime"},
+    "sinks": set(),
+    "errors": set(),
+    "_version": set(),
+}
+OPEN = {"errors", "sinks", "_version"}
+
+
+def imports_of(path: Path, *, for_types: bool) -> set[str]:
+    """The full names of the modules that a file imports; with ``for_types`` also under TYPE_CHECKING."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    if not for_types:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                skipped.update(child for statement in node.body for child in ast.walk(statement))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def room_of(module: str) -> str:
+    return module.removeprefix("asgi_stream").lstrip(".").partition(".")[0]
+
+
+@pytest.mark.parametrize("name", SANS_IO)
+def test_protocol_modules_do_no_io(name: str) -> None:
+    assert not imports_of(PACKAGE / name, for_types=True) & {
+        "asyncio",
+        "socket",
+        "selectors",
+        "threading",
+        "subprocess",
+    }
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    room = "" if parts == ("__init__",) else parts[0]
+    # For its types the adapter may know the context; what runs must not import the runtime.
+    allowed = ROOMS[room] | OPEN | {room, ""}
+    for name in imports_of(path, for_types=True):
+        if name == "asgi_stream" or name.startswith("asgi_stream."):
+            target = room_of(name)
+            assert target in allowed or target not in ROOMS, f"{path} imports {name}"
+    if room == "adapter":
+        assert not any(name.startswith("asgi_stream.runtime") for name in imports_of(path, for_types=False))
+
+
+def fresh_interpreter(code: str) -> set[str]:
+    program = (
+        f"import sys, json; before = set(sys.modules); {code}; print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return set(json.loads(run.stdout))
+
+
+def test_what_runs_on_lambda_is_the_standard_library_and_the_rooms_for_it() -> None:
+    modules = fresh_interpreter("import asgi_stream.runtime.bootstrap, asgi_stream.adapter")
+    outside = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names)
+    assert outside == {"asgi_stream"}
+    rooms = {room_of(name) for name in modules if name.startswith("asgi_stream")}
+    assert rooms <= {"", "_version", "adapter", "asgi", "errors", "runtime", "sinks", "sources"}
+
+
+def test_a_function_without_the_runtime_does_not_pay_for_it() -> None:
+    assert not {name for name in fresh_interpreter("import asgi_stream") if name.startswith("asgi_stream.runtime")}
+
+
+def test_the_public_surface() -> None:
+    assert asgi_stream.__all__ == sorted(asgi_stream.__all__, key=lambda name: (name.startswith("_"), name))
+    public = {name for name, value in vars(asgi_stream).items() if not name.startswith("_") and not _is_module(value)}
+    assert public == {name for name in asgi_stream.__all__ if not name.startswith("_")}
+    for name in asgi_stream.__all__:
+        if not name.startswith("_"):
+            assert getattr(asgi_stream, name).__doc__, f"{name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    "info", list(pkgutil.walk_packages([str(PACKAGE)], "asgi_stream.")), ids=lambda info: info.name
+)
+def test_every_name_in_all_is_there(info: pkgutil.ModuleInfo) -> None:
+    if info.name in ("asgi_stream.__main__", "asgi_stream._start"):
+        pytest.skip("a program, not a module to import")
+    module = importlib.import_module(info.name)
+    assert module.__doc__
+    for name in getattr(module, "__all__", ()):
+        assert hasattr(module, name), name
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, type(sys))

@@ -1,0 +1,527 @@
+"""Whole invocations in memory: event in, app, bytes on the wire. The matrix of endings, exactly one each."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextvars
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asgi_stream import AppError, StreamClosed, StreamingAdapter
+from asgi_stream.runtime.requests import Invocation, stream_response
+from tests.support.events import function_url_event
+from tests.support.wire import FakeRuntimeApi, Received, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+pytestmark = pytest.mark.anyio
+
+EVENT = function_url_event()
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+
+
+def part(body: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+def last(body: bytes = b"") -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body}
+
+
+def http_only(app: Callable[[Any, Any, Any], Awaitable[None]]) -> StreamingAdapter:
+    return StreamingAdapter(app, lifespan="off")
+
+
+def error_of(request: Received) -> dict[str, Any]:
+    """The error that a request of the runtime reports, by ``/error`` or by trailers."""
+    if request.kind == "error":
+        assert request.headers["lambda-runtime-function-error-type"]
+        error = json.loads(request.body)
+    else:
+        assert set(request.trailers) == {"lambda-runtime-function-error-type", "lambda-runtime-function-error-body"}
+        error = json.loads(base64.b64decode(request.trailers["lambda-runtime-function-error-body"], validate=True))
+    assert set(error) == {"errorType", "errorMessage", "stackTrace"}
+    return dict(error)
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send(last(b"hello"))
+
+
+async def test_the_bytes_of_a_response() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(part(b"one"))
+        await send(part(b""))
+        await send(part(b"two"))
+        await send(last(b"three"))
+
+    api = await serve(http_only(app), EVENT)
+    prelude = b'{"statusCode":200,"headers":{"content-type":"text/plain"}}' + bytes(8)
+    head = stream_response(Invocation("id-1", b"")).encode("host:1")
+    (response,) = api.answers
+    assert response.raw == (
+        head + b"%x\r\n%b\r\n" % (len(prelude), prelude) + b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n"
+    )
+    assert response.chunks == [prelude, b"one", b"two", b"three"]
+
+
+async def test_each_message_is_on_the_wire_before_send_returns() -> None:
+    api = FakeRuntimeApi(EVENT)
+    seen: list[list[bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in (START, part(b"one"), part(b"two"), last(b"three")):
+            await send(message)
+            seen.append(list(api.answers[-1].chunks[1:]))
+
+    await serve(http_only(app), api=api)
+    assert seen == [[], [b"one"], [b"one", b"two"], [b"one", b"two", b"three"]]
+
+
+async def test_scope() -> None:
+    scopes = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        assert await receive() == {"type": "http.request", "body": b"in", "more_body": False}
+        await hello(scope, receive, send)
+
+    event = function_url_event("POST", "/a%20b", "q=1", body="in")
+    await serve(http_only(app), event, Lambda_Runtime_Deadline_Ms="1")
+    (scope,) = scopes
+    context = scope.pop("aws.context")
+    headers = scope.pop("headers")
+    assert scope == {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "https",
+        "path": "/a b",
+        "raw_path": b"/a%20b",
+        "query_string": b"q=1",
+        "root_path": "",
+        "client": ("192.0.2.7", 0),
+        "server": ("abcdefgh.lambda-url.eu-central-1.on.aws", 443),
+        "state": {},
+        "extensions": {},
+        "aws.event": event,
+    }
+    assert (b"user-agent", b"test") in headers
+    assert context.aws_request_id == "id-1"
+    assert context.get_remaining_time_in_millis() == 0
+
+
+async def test_lifespan_state_is_copied_into_every_scope() -> None:
+    shared: list[int] = []
+    began = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal began
+        if scope["type"] == "lifespan":
+            assert (await receive())["type"] == "lifespan.startup"
+            began += 1
+            scope["state"]["shared"] = shared
+            await send({"type": "lifespan.startup.complete"})
+            assert (await receive())["type"] == "lifespan.shutdown"
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        assert "mine" not in scope["state"]
+        scope["state"]["mine"] = True
+        scope["state"]["shared"].append(1)
+        await hello(scope, receive, send)
+
+    api = await serve(StreamingAdapter(app, lifespan="on"), EVENT, EVENT)
+    assert [request.content for request in api.answers] == [b"hello", b"hello"]
+    assert (shared, began) == ([1, 1], 1)
+
+
+async def test_context_variables_of_startup_are_seen_and_those_of_an_invocation_do_not_leak() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            variable.set("startup")
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        seen.append(variable.get())
+        variable.set("an invocation")
+        await hello(scope, receive, send)
+
+    await serve(StreamingAdapter(app), EVENT, EVENT)
+    assert seen == ["startup", "startup"]
+
+
+async def test_receive_waits_for_the_end_of_the_response() -> None:
+    order: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        listening = asyncio.create_task(receive())
+        listening.add_done_callback(lambda task: order.append(task.result()["type"]))
+        await send(START)
+        await send(part(b"x"))
+        await asyncio.sleep(0)
+        assert not listening.done()
+        order.append("end")
+        await send(last())
+        await listening
+
+    await serve(http_only(app), EVENT)
+    assert order == ["end", "http.disconnect"]
+
+
+async def test_a_task_left_in_receive_is_woken_when_the_app_is_gone() -> None:
+    tasks = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        tasks.append(asyncio.create_task(receive()))
+        raise ValueError("boom")
+
+    await serve(http_only(app), EVENT)
+    assert await tasks[0] == {"type": "http.disconnect"}
+
+
+async def test_the_next_invocation_waits_for_background_work_and_the_client_does_not() -> None:
+    api = FakeRuntimeApi(EVENT, EVENT)
+    asked = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(last(b"done"))
+        assert api.answers[-1].complete
+        for _ in range(10):
+            await asyncio.sleep(0)
+        asked.append(len(api.received) - len(api.answers))
+
+    await serve(http_only(app), api=api)
+    assert asked == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 307), ("DELETE", 200)]
+)
+async def test_responses_without_a_body_end(method: str, status: int) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [(b"location", b"/x")]})
+        await send(last())
+
+    api = await serve(http_only(app), function_url_event(method), EVENT)
+    response = api.answers[0]
+    assert response.complete
+    assert len(response.chunks) == 1
+    assert response.prelude["statusCode"] == status
+    assert (response.content, response.trailers) == (b"", {})
+
+
+async def test_head_sends_the_headers_of_the_page_and_not_the_page() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-length", b"4")]})
+        await send(part(b"pa"))
+        await send(last(b"ge"))
+
+    api = await serve(http_only(app), function_url_event("HEAD"))
+    assert api.answers[0].prelude["headers"] == {"content-length": "4"}
+    assert (api.answers[0].content, api.answers[0].trailers) == (b"", {})
+
+
+# The matrix: what an app does wrong, what goes out as a body, what Lambda is told.
+
+
+async def raises_before_the_start(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError("boom")
+
+
+async def raises_after_the_start(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    raise ValueError("boom")
+
+
+async def raises_in_mid_stream(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send(part(b"some"))
+    raise ValueError("boom")
+
+
+async def sends_a_page_and_raises(scope: Any, receive: Any, send: Any) -> None:
+    await send({**START, "status": 500})
+    await send(last(b"sorry"))
+    raise ValueError("boom")
+
+
+async def returns_without_answering(scope: Any, receive: Any, send: Any) -> None:
+    return
+
+
+async def returns_in_mid_stream(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send(part(b"some"))
+
+
+async def sends_a_body_first(scope: Any, receive: Any, send: Any) -> None:
+    await send(last(b"x"))
+
+
+async def sends_text(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send({"type": "http.response.body", "body": "text"})
+
+
+async def swallows_the_error_and_ends(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    with pytest.raises(AppError):
+        await send({"type": "http.response.body", "body": "text"})
+    await send(last(b"all is well"))
+
+
+async def exits(scope: Any, receive: Any, send: Any) -> None:
+    raise SystemExit(1)
+
+
+async def interrupts(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    raise KeyboardInterrupt
+
+
+async def cancels_itself(scope: Any, receive: Any, send: Any) -> None:
+    raise asyncio.CancelledError
+
+
+async def raises_a_group(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    raise BaseExceptionGroup("two", [ValueError("boom"), KeyboardInterrupt()])
+
+
+async def recurses(scope: Any, receive: Any, send: Any) -> None:
+    await recurses(scope, receive, send)
+
+
+PAGE = b"Internal Server Error"
+
+MATRIX = [
+    (raises_before_the_start, 500, PAGE, "ValueError", "boom"),
+    (raises_after_the_start, 200, b"", "ValueError", "boom"),
+    (raises_in_mid_stream, 200, b"some", "ValueError", "boom"),
+    (sends_a_page_and_raises, 500, b"sorry", "ValueError", "boom"),
+    (returns_without_answering, 500, PAGE, "AppError", "response was complete: nothing has been sent"),
+    (returns_in_mid_stream, 200, b"some", "AppError", "the last part of the body has not"),
+    (sends_a_body_first, 500, PAGE, "AppError", "http.response.body is out of turn"),
+    (sends_text, 200, b"", "AppError", "must be bytes, bytearray or memoryview"),
+    (swallows_the_error_and_ends, 200, b"all is well", "AppError", "must be bytes, bytearray or memoryview"),
+    (exits, 500, PAGE, "SystemExit", "1"),
+    (interrupts, 200, b"", "KeyboardInterrupt", ""),
+    (cancels_itself, 500, PAGE, "CancelledError", ""),
+    (raises_a_group, 200, b"", "BaseExceptionGroup", "two"),
+    (recurses, 500, PAGE, "RecursionError", "recursion"),
+]
+
+
+@pytest.mark.parametrize(
+    ("app", "status", "content", "error_type", "message"), MATRIX, ids=lambda v: getattr(v, "__name__", "")
+)
+async def test_an_app_that_fails_ends_in_one_error_and_the_next_invocation_works(
+    app: Any, status: int, content: bytes, error_type: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def first_fails(scope: Any, receive: Any, send: Any) -> None:
+        await (app if scope["path"] == "/fails" else hello)(scope, receive, send)
+
+    api = await serve(http_only(first_fails), function_url_event(path="/fails"), EVENT)
+    failed, works = api.answers
+    assert failed.target == "/2018-06-01/runtime/invocation/id-1/response"
+    assert failed.complete
+    assert failed.prelude["statusCode"] == status
+    assert failed.content == content
+    error = error_of(failed)
+    assert error["errorType"] == error_type
+    assert message in error["errorMessage"]
+    assert failed.trailers["lambda-runtime-function-error-type"] == f"Function.{error_type}"
+    assert works.target == "/2018-06-01/runtime/invocation/id-2/response"
+    assert (works.content, works.trailers) == (b"hello", {})
+    log = capsys.readouterr().err
+    assert log.startswith("[ERROR]\t")
+    assert "\tid-1\tThe invocation failed\n" in log
+    assert "Traceback (most recent call last)" in log
+    assert error_type in log
+
+
+async def test_the_stack_starts_in_the_app() -> None:
+    api = await serve(http_only(raises_before_the_start), EVENT)
+    (frame,) = error_of(api.answers[0])["stackTrace"]
+    assert frame.startswith(f'  File "{__file__}", line ')
+    assert "in raises_before_the_start" in frame
+
+
+async def test_a_500_page_for_head_has_no_body() -> None:
+    api = await serve(http_only(raises_before_the_start), function_url_event("HEAD"))
+    assert api.answers[0].prelude["statusCode"] == 500
+    assert api.answers[0].content == b""
+    assert error_of(api.answers[0])["errorMessage"] == "boom"
+
+
+@pytest.mark.parametrize(
+    ("event", "error_type", "message"),
+    [
+        (b"not json", "EventError", "the event is not JSON"),
+        (b"", "EventError", "the event is not JSON"),
+        (b"[" * 100_000, "EventError", "the event is not JSON"),
+        ([1], "EventError", "the event is a JSON array, not an object"),
+        (None, "EventError", "the event is a JSON null"),
+        ({"Records": []}, "EventError", "no HTTP request that is understood"),
+        (function_url_event(body="%%%", isBase64Encoded=True), "EventError", "base64"),
+        (function_url_event(rawPath=7), "EventError", "rawPath"),
+    ],
+)
+async def test_an_event_that_is_no_request_is_reported_by_error(event: object, error_type: str, message: str) -> None:
+    api = await serve(http_only(hello), event, EVENT)
+    failed, works = api.answers
+    assert failed.target == "/2018-06-01/runtime/invocation/id-1/error"
+    assert failed.headers["lambda-runtime-function-error-type"] == f"Function.{error_type}"
+    error = error_of(failed)
+    assert error["errorType"] == error_type
+    assert message in error["errorMessage"]
+    assert works.content == b"hello"
+
+
+async def test_a_failure_after_the_end_can_only_be_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hello(scope, receive, send)
+        raise ValueError("too late")
+
+    api = await serve(http_only(app), EVENT, EVENT)
+    assert [(request.content, request.trailers) for request in api.answers] == [(b"hello", {})] * 2
+    log = capsys.readouterr().err
+    assert "[ERROR]" in log
+    assert "\tid-1\tFailed after the response had ended; Lambda counts no error\nTraceback" in log
+    assert "ValueError: too late" in log
+
+
+async def test_a_message_after_the_end_raises_in_the_app(capsys: pytest.CaptureFixture[str]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hello(scope, receive, send)
+        await send(part(b"more"))
+
+    api = await serve(http_only(app), EVENT)
+    assert (api.answers[0].content, api.answers[0].trailers) == (b"hello", {})
+    assert "the response is already complete" in capsys.readouterr().err
+
+
+async def test_a_500_response_of_an_app_that_returns_ends_cleanly() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "status": 503})
+        await send(last(b"busy"))
+
+    api = await serve(http_only(app), EVENT)
+    assert (api.answers[0].content, api.answers[0].trailers) == (b"busy", {})
+    assert api.answers[0].complete
+
+
+async def test_a_handler_that_ends_nothing() -> None:
+    class Forgetful(StreamingAdapter):
+        async def invoke(self, event: Any, context: Any, sink: Any) -> None:
+            return
+
+    api = await serve(Forgetful(hello), EVENT, EVENT)
+    assert [request.kind for request in api.answers] == ["error", "error"]
+    assert "without ending its response" in error_of(api.answers[0])["errorMessage"]
+
+
+TOO_LARGE = b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 16\r\n\r\nResponseTooLarge"
+
+
+@pytest.mark.parametrize("status", [b"400 Bad Request", b"403 Forbidden", b"410 Gone", b"413 Too Large"])
+async def test_a_refused_response_is_logged_and_the_next_invocation_works(
+    status: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = b"HTTP/1.1 %b\r\nContent-Length: 7\r\n\r\nbecause" % status
+    api = await serve(http_only(hello), api=FakeRuntimeApi(EVENT, EVENT, replies=[refusal]))
+    assert [request.content for request in api.answers] == [b"hello", b"hello"]
+    log = capsys.readouterr().err
+    assert f"\tid-1\tLambda refused the response: status {status[:3].decode()}, b'because'" in log
+
+
+async def test_a_500_of_lambda_ends_the_process() -> None:
+    refusal = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+    api = FakeRuntimeApi(EVENT, EVENT, replies=[refusal])
+    with pytest.raises(AssertionError, match="gave up before the last event"):
+        await serve(http_only(hello), api=api)
+    assert len(api.answers) == 1
+
+
+@pytest.mark.parametrize("lets_it_through", [True, False])
+async def test_send_raises_oserror_once_lambda_has_hung_up(
+    lets_it_through: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = FakeRuntimeApi(EVENT)
+    seen: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        api.say(TOO_LARGE)
+        api.break_writes(BrokenPipeError("gone"))
+        for _ in range(2):
+            try:
+                await send(part(b"x"))
+            except OSError as error:
+                seen.append(error)
+        if lets_it_through:
+            await send(part(b"y"))
+
+    await serve(http_only(app), api=api)
+    assert len(seen) == 2
+    assert isinstance(seen[0], StreamClosed)
+    assert seen[1] is seen[0]
+    assert len(api.answers) == 1
+    log = capsys.readouterr().err
+    assert "refused the rest of this response (status 413)" in log
+    if lets_it_through:
+        assert "Traceback" not in log
+
+
+async def test_the_trace_id_stands_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "of the invocation before")
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((os.environ.get("_X_AMZN_TRACE_ID"), scope["aws.context"].trace_id))
+        await hello(scope, receive, send)
+
+    await serve(http_only(app), EVENT, Lambda_Runtime_Trace_Id="Root=1-2-3")
+    await serve(http_only(app), EVENT)
+    assert seen == [("Root=1-2-3", "Root=1-2-3"), (None, None)]
+
+
+async def test_a_slow_reader_blocks_send_and_nothing_is_kept() -> None:
+    api = FakeRuntimeApi(EVENT)
+    sent = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send(START)
+        api._capacity = 2_500
+        for _ in range(1_000):
+            await send(part(b"x" * 1_000))
+            sent += 1
+        await send(last())
+
+    serving = asyncio.create_task(serve(http_only(app), api=api))
+    await api.stalled.wait()
+    assert sent == 2
+    while not serving.done():
+        if api.stalled.is_set():
+            api.take(1_500)
+        await asyncio.sleep(0)
+    await serving
+    assert api.answers[0].content == b"x" * 1_000_000
+    assert len(api.answers[0].chunks) == 1_001

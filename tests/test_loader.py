@@ -1,0 +1,63 @@
+"""From the text in _HANDLER to the handler, or to the error type that AWS documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asgi_stream.runtime.loader import HandlerLoadError, load_handler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORKS = """from asgi_stream import StreamingAdapter
+async def app(scope, receive, send): ...
+handler = StreamingAdapter(app)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loader_folder").mkdir()
+    (tmp_path / "loader_folder" / "works.py").write_text(WORKS)
+    (tmp_path / "loader_no_dependency.py").write_text("import loader_missing_dependency\n")
+    (tmp_path / "loader_syntax.py").write_text("def f(:\n")
+    (tmp_path / "loader_raises.py").write_text("def f():\n    raise ValueError('no table')\nf()\n")
+    (tmp_path / "loader_exits.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "loader_bare.py").write_text("async def app(scope, receive, send): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["loader_folder.works.handler", "loader_folder/works.handler"])
+def test_a_handler(name: str) -> None:
+    assert type(load_handler(name)).__name__ == "StreamingAdapter"
+
+
+@pytest.mark.parametrize(
+    ("name", "error_type", "message", "first_frame"),
+    [
+        ("", "Runtime.MalformedHandlerName", "Bad handler ''", None),
+        ("handler", "Runtime.MalformedHandlerName", "it must be module.attribute", None),
+        (".handler", "Runtime.MalformedHandlerName", "Bad handler", None),
+        ("module.", "Runtime.MalformedHandlerName", "Bad handler", None),
+        ("loader_not_there.handler", "Runtime.ImportModuleError", "No module named 'loader_not_there'", None),
+        ("loader_no_dependency.handler", "Runtime.ImportModuleError", "'loader_missing_dependency'", "loader_no_dep"),
+        ("loader_syntax.handler", "Runtime.UserCodeSyntaxError", "Syntax error in module", "loader_syntax.py"),
+        ("loader_raises.handler", "ValueError", "no table", "loader_raises.py"),
+        ("loader_exits.handler", "SystemExit", "3", "loader_exits.py"),
+        ("loader_folder.works.other", "Runtime.HandlerNotFound", "Handler 'other' missing on module", None),
+        ("loader_bare.app", "Runtime.HandlerNotFound", "handler = StreamingAdapter(app)", None),
+    ],
+)
+def test_what_is_no_handler(name: str, error_type: str, message: str, first_frame: str | None) -> None:
+    with pytest.raises(HandlerLoadError) as info:
+        load_handler(name)
+    report = info.value.report()
+    assert report.error_type == error_type
+    assert report.kind == (error_type if error_type.startswith("Runtime.") else f"Function.{error_type}")
+    assert message in report.message
+    if first_frame is None:
+        assert report.stack == ()
+    else:
+        assert first_frame in report.stack[0]
