@@ -1,80 +1,196 @@
 """The object that a user touches: an ASGI app as a Lambda handler.
 
 One invocation in, one response out through a sink. The adapter joins the rooms that do not know each other: the event
-source that reads the event and words the prelude, and the ASGI cycle that runs the app.
+source that reads the event and words the answer, and the ASGI cycle that runs the app.
 """
 
 from __future__ import annotations
 
-from asgi_stream.asgi.cycle import HttpCycle
-from asgi_stream.asgi.lifespan import LIFESPAN_MODES, Lifespan
+import contextlib
+import inspect
+import json
+import logging
+
+from asgi_stream.asgi.cycle import PAGE, PAGE_HEADERS, HttpCycle
+from asgi_stream.asgi.lifespan import Lifespan
 from asgi_stream.asgi.scope import http_scope
-from asgi_stream.errors import ConfigurationError
-from asgi_stream.sources import find_source
+from asgi_stream.config import load_config
+from asgi_stream.errors import AnswerTooLarge, ConfigurationError, UnknownEventError
+from asgi_stream.responders import BufferedResponder, StreamingResponder
+from asgi_stream.sources import can_stream, find_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Literal
 
     from asgi_stream.asgi import ASGIApp
-    from asgi_stream.runtime.context import LambdaContext
+    from asgi_stream.managed import ManagedLoop
     from asgi_stream.sinks import Sink
     from asgi_stream.sources import Source
 
 __all__ = ["StreamingAdapter"]
 
+logger = logging.getLogger("asgi_stream")
+
+# A forgotten exec wrapper, or a tool that wraps the handler into a plain function, shows in nothing else.
+NOT_STREAMED = (
+    "This response was to be streamed and is not: the function runs under AWS's own Python runtime, which cannot. "
+    "Set the environment variable AWS_LAMBDA_EXEC_WRAPPER to /var/task/asgi_stream/bootstrap, and the handler to the "
+    "StreamingAdapter itself; or, where the source is set up to buffer, say invoke_mode='buffered'"
+)
+
+
+def log_error(message: str, error: BaseException) -> None:
+    """Logs an error with its traceback; no text in it that the user's logging cannot write makes a second error."""
+    try:
+        logger.error(message, exc_info=error)
+    except UnicodeError:
+        logger.error("%s: %s", message, ascii(error))
+
 
 class StreamingAdapter:
     """Makes a Lambda handler of an ASGI 3 application: ``handler = StreamingAdapter(app)``.
 
-    ``lifespan`` is ``"auto"`` (an app that raises on the lifespan scope has none), ``"on"`` (that is an init error) or
-    ``"off"``. Raises ConfigurationError for anything else.
+    Each argument that is None is read from the environment variable ``ASGI_STREAM_`` and its name in capitals, where
+    there is one; after that the default stands.
+
+    - ``lifespan``: ``"auto"`` (the default; an app that raises on the lifespan scope has none), ``"on"`` (that is an
+      init error) or ``"off"``.
+    - ``invoke_mode``: how the source is set up to take answers, ``"stream"`` (the default) or ``"buffered"``; for each
+      source by a mapping such as ``{"function_url": "stream", "rest_api": "buffered"}``. Sources that cannot stream are
+      always answered in one piece.
+    - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
+    - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
+    - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
+    - ``exclude_headers``: names of response headers to leave out.
+    - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
+      schedule's); what it returns is the answer, as JSON.
+    - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
+
+    The names after ``root_path`` up to ``exclude_headers`` mean what they mean to Mangum. Raises ConfigurationError for
+    a value that is not understood and for an unknown ``ASGI_STREAM_`` variable.
     """
 
-    def __init__(self, app: ASGIApp, *, lifespan: Literal["auto", "on", "off"] = "auto") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        lifespan: Literal["auto", "on", "off"] | None = None,
+        invoke_mode: Literal["stream", "buffered"] | Mapping[str, str] | None = None,
+        root_path: str | None = None,
+        api_gateway_base_path: str | None = None,
+        text_mime_types: Sequence[str] | None = None,
+        exclude_headers: Sequence[str] | None = None,
+        on_event: Callable[[Any, Any], Any] | None = None,
+        event_sources: Sequence[Source] = (),
+    ) -> None:
         if not callable(app):
             raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {app!r:.100}")
-        if lifespan not in LIFESPAN_MODES:
-            raise ConfigurationError(f"lifespan must be one of {', '.join(LIFESPAN_MODES)}, not {lifespan!r}")
+        if on_event is not None and not callable(on_event):
+            raise ConfigurationError(f"on_event must be a function (event, context), not {on_event!r:.100}")
         self.app = app
-        self._lifespan = Lifespan(app, lifespan)
+        self.config = load_config(
+            {
+                "lifespan": lifespan,
+                "invoke_mode": invoke_mode,
+                "root_path": root_path,
+                "api_gateway_base_path": api_gateway_base_path,
+                "text_mime_types": text_mime_types,
+                "exclude_headers": exclude_headers,
+            },
+            sources=[source.name for source in event_sources],
+        )
+        self._on_event = on_event
+        self._event_sources = tuple(event_sources)
+        self._lifespan = Lifespan(app, self.config.lifespan)
+        self._managed: ManagedLoop | None = None
+        self._warned = False
 
     async def startup(self) -> contextvars.Context:
         """Starts the app's lifespan; returns the context variables that invocations see. Raises LifespanError."""
         await self._lifespan.startup()
         return self._lifespan.variables
 
-    async def invoke(self, event: Any, context: LambdaContext, sink: Sink) -> None:
+    async def invoke(self, event: Any, context: Any, sink: Sink) -> None:
         """Answers one event through ``sink``.
 
-        Raises EventError, with the sink untouched, for an event that is no HTTP request; what the app raises and
-        AppError for what it does wrong, with the sink open, so that the error can still be told.
+        Raises EventError, with the sink untouched, for an event that is no HTTP request. For a streamed answer it
+        raises what the app raises, and AppError for what it does wrong, with the sink open, so that the error can still
+        be told. A buffered answer is a page or an error, not both: the client gets a page of status 500, the log the
+        error.
         """
-        source = find_source(event)
+        try:
+            source = find_source(event, self._event_sources)
+        except UnknownEventError:
+            if self._on_event is None:
+                raise
+            await self._answer_event(self._on_event, event, context, sink)
+            return
         request = source.to_request(event)
-        scope = http_scope(request, self._lifespan.state)
+        scope = http_scope(
+            request,
+            self._lifespan.state,
+            root_path=self.config.root_path,
+            base_path=self.config.api_gateway_base_path,
+        )
         # The names that Mangum gave them: apps read these already.
         scope["aws.event"] = event
         scope["aws.context"] = context
-        await HttpCycle(request.method, request.body, _Responder(source, sink)).run(self.app, scope)
+        if can_stream(source) and self.config.streams(source.name):
+            if sink.can_stream:
+                streaming = StreamingResponder(self.config, source, sink)
+                await HttpCycle(request.method, request.body, streaming).run(self.app, scope)
+                return
+            if not self._warned:
+                self._warned = True
+                logger.warning(NOT_STREAMED)
+        buffered = BufferedResponder(self.config, source, event, sink)
+        cycle = HttpCycle(request.method, request.body, buffered)
+        try:
+            await cycle.run(self.app, scope)
+        except BaseException as error:
+            if sink.done:
+                raise
+            log_error("The app failed; its client gets a page of status 500", error)
+            if cycle.has_page:
+                # Frameworks send their own page and then raise.
+                with contextlib.suppress(AnswerTooLarge):
+                    await buffered.end(b"")
+                    return
+            await buffered.replace(500, PAGE_HEADERS, b"" if request.method == "HEAD" else PAGE)
+
+    async def _answer_event(self, on_event: Callable[[Any, Any], Any], event: Any, context: Any, sink: Sink) -> None:
+        result = on_event(event, context)
+        if inspect.isawaitable(result):
+            result = await result
+        try:
+            payload = json.dumps(result).encode("ascii")
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"on_event returned what cannot be said in JSON: {error}") from error
+        await sink.reply(payload)
 
     async def shutdown(self) -> None:
         """Ends the app's lifespan. Raises LifespanError."""
         await self._lifespan.shutdown()
 
+    def __call__(self, event: Any, context: Any) -> Any:
+        """Answers one event with a dict: what AWS's own Python runtime calls, and it cannot stream.
 
-class _Responder:
-    """Words the response the way the event's source wants it."""
+        The first call starts the app's lifespan, on an event loop that stays for the calls after it. Raises
+        LifespanError, EventError, and what ``on_event`` raises; an app that fails is answered with a page of status
+        500.
+        """
+        if self._managed is None:
+            from asgi_stream.managed import ManagedLoop
 
-    __slots__ = ("_sink", "_source", "end", "write")
+            self._managed = ManagedLoop(self)
+        return self._managed.call(event, context)
 
-    def __init__(self, source: Source, sink: Sink) -> None:
-        self._source = source
-        self._sink = sink
-        self.write = sink.write
-        self.end = sink.end
-
-    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        await self._sink.start(self._source.to_prelude(status, headers))
+    def close(self) -> None:
+        """Ends the lifespan and the event loop that calls have started; a further call starts both anew."""
+        if self._managed is not None:
+            managed, self._managed = self._managed, None
+            managed.close()
+            self._lifespan = Lifespan(self.app, self.config.lifespan)

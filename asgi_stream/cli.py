@@ -1,6 +1,6 @@
 """The command line: `asgi-stream dev` and `asgi-stream invoke`.
 
-Exit codes: 0, 1 (it failed), 2 (wrong usage).
+Exit codes: 0, 1 (it failed), 2 (wrong usage), 130 (`invoke` was ended by a signal).
 """
 
 from __future__ import annotations

@@ -1,13 +1,22 @@
 """Every error that this package raises for its user to see, in one place.
 
-Three families, by whose move it is: :class:`ConfigurationError` (the deployment), :class:`EventError` (whoever
-invoked the function) and :class:`AppError` (the ASGI app). :class:`StreamClosed` is the odd one out: it is an
+Families by whose move it is: :class:`ConfigurationError` (the deployment), :class:`EventError` (whoever invoked the
+function), :class:`AppError` and :class:`AnswerTooLarge` (the ASGI app). :class:`StreamClosed` is the odd one out: an
 ``OSError``, because the ASGI specification says that ``send`` raises one when the peer is gone.
 """
 
 from __future__ import annotations
 
-__all__ = ["AppError", "AsgiStreamError", "ConfigurationError", "EventError", "LifespanError", "StreamClosed"]
+__all__ = [
+    "AnswerTooLarge",
+    "AppError",
+    "AsgiStreamError",
+    "ConfigurationError",
+    "EventError",
+    "LifespanError",
+    "StreamClosed",
+    "UnknownEventError",
+]
 
 
 class AsgiStreamError(Exception):
@@ -23,6 +32,14 @@ class EventError(AsgiStreamError, ValueError):
 
     No ASGI app has seen such an invocation: it is reported through the Runtime API's ``/error``.
     """
+
+
+class UnknownEventError(EventError):
+    """Raised for an event that no event source recognises: a queue's, a schedule's, a direct invocation's."""
+
+
+class AnswerTooLarge(AsgiStreamError, ValueError):
+    """Raised for a buffered answer beyond the limit of the event source that asked; the sentence names the limit."""
 
 
 class AppError(AsgiStreamError, RuntimeError):

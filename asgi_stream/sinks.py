@@ -1,9 +1,9 @@
 """Where a response goes.
 
-A sink takes one response and lets it end in exactly one way: ``start``, any number of ``write``, then ``end``; or
-``abort`` at any moment before the end. The allowed calls are the table :data:`CALLS`; everything else raises
-:class:`SinkStateError`, whatever a subclass does with the bytes. A new place for responses is a new subclass, and
-nothing else changes.
+A sink takes one response and lets it end in exactly one way: ``start``, any number of ``write``, then ``end``; or a
+whole one by ``reply``; or ``abort`` at any moment before the end. The allowed calls are the table :data:`CALLS`;
+everything else raises :class:`SinkStateError`, whatever a subclass does with the bytes. A new place for responses is a
+new subclass, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -29,18 +29,22 @@ class Prelude(NamedTuple):
     """What precedes the body of an HTTP response on Lambda's stream.
 
     ``status`` is the status code; ``headers`` maps lower-case names to values, duplicates already joined;
-    ``cookies`` holds one ``set-cookie`` value each. (AWS: "HTTP integration response" metadata.)
+    ``cookies`` holds one ``set-cookie`` value each. ``multi_value_headers``, a list of values for each name, is for API
+    Gateway REST APIs, where it wins over ``headers``. (AWS: "HTTP integration response" metadata.)
     """
 
     status: int
     headers: Mapping[str, str]
     cookies: Sequence[str] = ()
+    multi_value_headers: Mapping[str, Sequence[str]] | None = None
 
     def encode(self) -> bytes:
         """Returns the bytes that open the stream: a JSON object, then the delimiter of 8 NUL bytes."""
         fields: dict[str, object] = {"statusCode": self.status, "headers": dict(self.headers)}
         if self.cookies:
             fields["cookies"] = list(self.cookies)
+        if self.multi_value_headers is not None:
+            fields["multiValueHeaders"] = {name: list(values) for name, values in self.multi_value_headers.items()}
         return json.dumps(fields, separators=(",", ":")).encode("ascii") + DELIMITER
 
 
@@ -55,6 +59,7 @@ class SinkState(enum.Enum):
 
 CALLS: dict[tuple[SinkState, str], SinkState] = {
     (SinkState.READY, "start"): SinkState.STREAMING,
+    (SinkState.READY, "reply"): SinkState.ENDED,
     (SinkState.READY, "abort"): SinkState.ABORTED,
     (SinkState.STREAMING, "write"): SinkState.STREAMING,
     (SinkState.STREAMING, "end"): SinkState.ENDED,
@@ -67,9 +72,12 @@ class SinkStateError(RuntimeError):
 
 
 class Sink:
-    """One response on its way out. Subclasses say what happens in ``_start``, ``_write``, ``_end``, ``_abort``."""
+    """One response on its way out. Subclasses say what happens in ``_start``, ``_write`` and so on."""
 
     __slots__ = ("state",)
+
+    # False where only whole answers can be given, by `reply`.
+    can_stream = True
 
     def __init__(self) -> None:
         self.state = SinkState.READY
@@ -85,7 +93,7 @@ class Sink:
         await self._start(prelude)
 
     async def write(self, data: Buffer) -> None:
-        """Hands over one piece of the body; returns once it is on its way. Raises StreamClosed."""
+        """Hands over one piece of the body, of single bytes; returns once it is on its way. Raises StreamClosed."""
         # Not through _advance: this is the one call that happens many times, and it changes no state.
         if self.state is not SinkState.STREAMING:
             self._advance("write")
@@ -96,6 +104,11 @@ class Sink:
         """Ends the response well, after a last piece of the body if there is one. Raises StreamClosed."""
         self._advance("end")
         await self._end(data)
+
+    async def reply(self, payload: bytes) -> None:
+        """Gives a whole, buffered answer: a JSON text. Raises StreamClosed if the peer is gone."""
+        self._advance("reply")
+        await self._reply(payload)
 
     async def abort(self, error: BaseException) -> None:
         """Ends the response in an error that reaches Lambda. Raises StreamClosed."""
@@ -115,6 +128,9 @@ class Sink:
         raise NotImplementedError
 
     async def _end(self, data: Buffer) -> None:
+        raise NotImplementedError
+
+    async def _reply(self, payload: bytes) -> None:
         raise NotImplementedError
 
     async def _abort(self, error: BaseException) -> None:

@@ -14,7 +14,7 @@ usable() {
 
 # find_version VERSION: the interpreter of a minor version, wherever it commonly lives; nothing if there is none.
 find_version() {
-    for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python "/opt/python/$1/bin/python3"; do
+    for candidate in "python$1" "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/"$1".*/bin/python "/opt/python/$1/bin/python3"; do
         if usable "$candidate" && [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = "$1" ]; then
             "$candidate" -c 'import sys; print(sys.executable)'
             return 0
@@ -43,9 +43,10 @@ default_python() {
     fail "asgi-stream needs Python 3.11 or newer and found none. Install it, or name it: PYTHON=/path/to/python3.12 $0"
 }
 
-# make_venv PYTHON FOLDER: a virtual environment that is reused when it fits and made anew when it does not.
+# make_venv PYTHON FOLDER: a virtual environment; one that is there is used again if the same Python made it here.
 make_venv() {
-    if [ -x "$2/bin/python" ] && "$2/bin/python" -m pip --version >/dev/null 2>&1; then
+    identity="$("$1" -c 'import sys; print(sys.version)') $PWD"
+    if [ "$(cat "$2/.identity" 2>/dev/null)" = "$identity" ] && "$2/bin/python" -m pip --version >/dev/null 2>&1; then
         return 0
     fi
     rm -rf "$2"
@@ -54,6 +55,7 @@ make_venv() {
         printf '%s\n' "$output" >&2
         fail "$1 cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv"
     fi
+    printf '%s' "$identity" >"$2/.identity"
 }
 
 # install FOLDER PIP-ARGUMENT…: quiet unless it fails; skipped when nothing that it depends on has changed.

@@ -157,6 +157,24 @@ async def test_a_reply_that_came_before_the_reset_is_found() -> None:
         await connection.send((b"x",))
 
 
+async def test_a_writer_that_waits_in_turn_leaves_nothing_for_the_next_connection() -> None:
+    stream, new = MemoryStream(capacity=1_000), MemoryStream()
+    connection = connection_to(stream, new)
+    await connection.begin(RESPONSE)
+    first = asyncio.create_task(connection.send((b"x" * 5_000,)))
+    await stream.stalled.wait()
+    second = asyncio.create_task(connection.send((b"POISON",)))
+    await asyncio.sleep(0)
+    stream.say(TOO_LARGE)
+    with pytest.raises(EarlyReply):
+        await first
+    with pytest.raises(ConnectionLost):
+        await second
+    new.say(OK)
+    await connection.request(NEXT)
+    assert new.written == NEXT.encode("host:1")
+
+
 async def test_a_reset_without_a_reply() -> None:
     stream = MemoryStream(capacity=1_000)
     connection = connection_to(stream)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,7 +14,6 @@ from tests.support.dev import CHECKOUT, Dev, dev
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("kind", ["raw", "fastapi"])
@@ -54,3 +55,32 @@ class TestExample:
     def test_head(self, example: Dev) -> None:
         response = httpx.head(example.client.base_url)
         assert (response.status_code, response.content) == (405, b"")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="a process's memory is read from /proc")
+def test_memory_stays_flat_for_a_slow_reader() -> None:
+    """Of 48 MiB that go through, the child, the Runtime API server and the front end keep next to nothing.
+
+    The reader stops after its first piece until another environment has started and answered: time enough for all of
+    it to pile up somewhere, if anything took it.
+    """
+    with dev(handler="tests.apps.streaming:endless", folder=CHECKOUT) as running:
+        pids: list[int] = []
+        before: list[int] = []
+        received = 0
+        with running.client.stream("GET", "/") as response:
+            for data in response.iter_raw(65_536):
+                if not received:
+                    pids = [int(response.headers["x-pid"]), running.process.pid]
+                    before = [peak_memory(pid) for pid in pids]
+                    assert running.client.head("/").headers["x-pid"] != str(pids[0])
+                received += len(data)
+        growth = [peak_memory(pid) - start for pid, start in zip(pids, before, strict=True)]
+    assert received == 48 * 1024 * 1024
+    assert max(growth) < 8 * 1024 * 1024
+
+
+def peak_memory(pid: int) -> int:
+    """The most that a process has held in memory so far, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024

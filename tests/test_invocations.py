@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import contextvars
 import json
 import os
@@ -18,6 +19,7 @@ from tests.support.wire import FakeRuntimeApi, Received, serve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +113,7 @@ async def test_scope() -> None:
         "client": ("192.0.2.7", 0),
         "server": ("abcdefgh.lambda-url.eu-central-1.on.aws", 443),
         "state": {},
-        "extensions": {},
+        "extensions": {"http.response.pathsend": {}},
         "aws.event": event,
     }
     assert (b"user-agent", b"test") in headers
@@ -237,123 +239,136 @@ async def test_head_sends_the_headers_of_the_page_and_not_the_page() -> None:
     assert (api.answers[0].content, api.answers[0].trailers) == (b"", {})
 
 
-# The matrix: what an app does wrong, what goes out as a body, what Lambda is told.
+async def test_a_last_message_that_is_cancelled_still_ends_the_response() -> None:
+    """An app may put a time limit on ``send``; Lambda would wait for an end that never comes."""
+    api = FakeRuntimeApi(EVENT, EVENT)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        if len(api.answers) > 1:
+            api._capacity = None
+            await send(last(b"next"))
+            return
+        api._capacity = 10
+        blocked = [asyncio.create_task(send(message)) for message in (part(b"x" * 1_000), last(b"y" * 1_000))]
+        await api.stalled.wait()
+        for task in blocked:
+            task.cancel()
+        await asyncio.wait(blocked)
+        assert all(task.cancelled() for task in blocked)
+        api.take(1_000_000)
+
+    await serve(http_only(app), api=api)
+    assert api.answers[0].complete
+    assert api.answers[0].chunks[1:] == [b"x" * 1_000, b"y" * 1_000]
+    assert api.answers[1].content == b"next"
+
+
+@pytest.mark.parametrize("swallows", [True, False])
+async def test_a_cancelled_message_lets_no_clean_end_follow(swallows: bool) -> None:
+    api = FakeRuntimeApi(EVENT, EVENT)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if api.answers:
+            api._capacity = None
+            await hello(scope, receive, send)
+            return
+        await send(START)
+        api._capacity = 10
+        blocked = asyncio.create_task(send(part(b"x" * 1_000)))
+        await api.stalled.wait()
+        lost = asyncio.create_task(send(part(b"lost")))
+        await asyncio.sleep(0)
+        lost.cancel()
+        await asyncio.wait((lost,))
+        api.take(1_000_000)
+        await blocked
+        if swallows:
+            with contextlib.suppress(AppError):
+                await send(last(b"all is well"))
+        else:
+            await send(last(b"all is well"))
+
+    await serve(http_only(app), api=api)
+    failed, works = api.answers
+    assert failed.chunks[1:] == [b"x" * 1_000]
+    assert "a send was cancelled before its message had been taken" in error_of(failed)["errorMessage"]
+    assert works.content == b"hello"
+
+
+async def test_a_500_response_ends_when_the_app_has_returned() -> None:
+    api = FakeRuntimeApi(EVENT)
+    complete = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "status": 503})
+        await send(last(b"busy"))
+        assert await receive() == {"type": "http.request", "body": b"", "more_body": False}
+        assert await receive() == {"type": "http.disconnect"}
+        complete.append(api.answers[0].complete)
+
+    await serve(http_only(app), api=api)
+    assert complete == [False]
+    assert (api.answers[0].content, api.answers[0].complete) == (b"busy", True)
+
+
+class TestPathSend:
+    @staticmethod
+    async def send_file(path: Path, method: str = "GET", headers: Any = (), status: int = 200) -> FakeRuntimeApi:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.pathsend", "path": str(path)})
+
+        return await serve(http_only(app), function_url_event(method), function_url_event(method))
+
+    async def test_a_file_goes_out_in_pieces(self, tmp_path: Path) -> None:
+        content = os.urandom(600_000)
+        (tmp_path / "file").write_bytes(content)
+        api = await self.send_file(tmp_path / "file", headers=[(b"content-length", b"600000")])
+        assert api.answers[0].content == content
+        assert [len(chunk) for chunk in api.answers[0].chunks[1:]] == [262_144, 262_144, 75_712]
+        assert (api.answers[0].trailers, len(api.answers)) == ({}, 2)
+
+    async def test_no_more_than_the_content_length(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"0123456789")
+        api = await self.send_file(tmp_path / "file", headers=[(b"content-length", b"4")])
+        assert (api.answers[0].content, api.answers[0].trailers) == (b"0123", {})
+
+    async def test_a_file_shorter_than_the_content_length(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"0123456789")
+        api = await self.send_file(tmp_path / "file", headers=[(b"content-length", b"11")])
+        assert api.answers[0].content == b"0123456789"
+        assert "1 bytes shorter than the content-length" in error_of(api.answers[0])["errorMessage"]
+
+    async def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        api = await self.send_file(tmp_path / "file")
+        assert error_of(api.answers[0])["errorType"] == "FileNotFoundError"
+
+    async def test_a_failure_that_the_app_swallows(self, tmp_path: Path) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            with contextlib.suppress(OSError):
+                await send({"type": "http.response.pathsend", "path": str(tmp_path / "not there")})
+
+        api = await serve(http_only(app), EVENT)
+        assert error_of(api.answers[0])["errorType"] == "FileNotFoundError"
+
+    async def test_head_reads_nothing(self, tmp_path: Path) -> None:
+        api = await self.send_file(tmp_path / "not there", "HEAD", [(b"content-length", b"7")])
+        assert (api.answers[0].content, api.answers[0].trailers) == (b"", {})
+
+    async def test_a_500_page_from_a_file_is_complete(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"sorry")
+        api = await self.send_file(tmp_path / "file", status=500)
+        assert (api.answers[0].content, api.answers[0].trailers, api.answers[0].complete) == (b"sorry", {}, True)
+
+
+# Failures. The matrix of all that an app can do wrong, and of all that is legal, stands in tests/apps/matrix.py, and
+# tests/conformance/test_matrix.py runs it.
 
 
 async def raises_before_the_start(scope: Any, receive: Any, send: Any) -> None:
     raise ValueError("boom")
-
-
-async def raises_after_the_start(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    raise ValueError("boom")
-
-
-async def raises_in_mid_stream(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    await send(part(b"some"))
-    raise ValueError("boom")
-
-
-async def sends_a_page_and_raises(scope: Any, receive: Any, send: Any) -> None:
-    await send({**START, "status": 500})
-    await send(last(b"sorry"))
-    raise ValueError("boom")
-
-
-async def returns_without_answering(scope: Any, receive: Any, send: Any) -> None:
-    return
-
-
-async def returns_in_mid_stream(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    await send(part(b"some"))
-
-
-async def sends_a_body_first(scope: Any, receive: Any, send: Any) -> None:
-    await send(last(b"x"))
-
-
-async def sends_text(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    await send({"type": "http.response.body", "body": "text"})
-
-
-async def swallows_the_error_and_ends(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    with pytest.raises(AppError):
-        await send({"type": "http.response.body", "body": "text"})
-    await send(last(b"all is well"))
-
-
-async def exits(scope: Any, receive: Any, send: Any) -> None:
-    raise SystemExit(1)
-
-
-async def interrupts(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    raise KeyboardInterrupt
-
-
-async def cancels_itself(scope: Any, receive: Any, send: Any) -> None:
-    raise asyncio.CancelledError
-
-
-async def raises_a_group(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    raise BaseExceptionGroup("two", [ValueError("boom"), KeyboardInterrupt()])
-
-
-async def recurses(scope: Any, receive: Any, send: Any) -> None:
-    await recurses(scope, receive, send)
-
-
-PAGE = b"Internal Server Error"
-
-MATRIX = [
-    (raises_before_the_start, 500, PAGE, "ValueError", "boom"),
-    (raises_after_the_start, 200, b"", "ValueError", "boom"),
-    (raises_in_mid_stream, 200, b"some", "ValueError", "boom"),
-    (sends_a_page_and_raises, 500, b"sorry", "ValueError", "boom"),
-    (returns_without_answering, 500, PAGE, "AppError", "response was complete: nothing has been sent"),
-    (returns_in_mid_stream, 200, b"some", "AppError", "the last part of the body has not"),
-    (sends_a_body_first, 500, PAGE, "AppError", "http.response.body is out of turn"),
-    (sends_text, 200, b"", "AppError", "must be bytes, bytearray or memoryview"),
-    (swallows_the_error_and_ends, 200, b"all is well", "AppError", "must be bytes, bytearray or memoryview"),
-    (exits, 500, PAGE, "SystemExit", "1"),
-    (interrupts, 200, b"", "KeyboardInterrupt", ""),
-    (cancels_itself, 500, PAGE, "CancelledError", ""),
-    (raises_a_group, 200, b"", "BaseExceptionGroup", "two"),
-    (recurses, 500, PAGE, "RecursionError", "recursion"),
-]
-
-
-@pytest.mark.parametrize(
-    ("app", "status", "content", "error_type", "message"), MATRIX, ids=lambda v: getattr(v, "__name__", "")
-)
-async def test_an_app_that_fails_ends_in_one_error_and_the_next_invocation_works(
-    app: Any, status: int, content: bytes, error_type: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def first_fails(scope: Any, receive: Any, send: Any) -> None:
-        await (app if scope["path"] == "/fails" else hello)(scope, receive, send)
-
-    api = await serve(http_only(first_fails), function_url_event(path="/fails"), EVENT)
-    failed, works = api.answers
-    assert failed.target == "/2018-06-01/runtime/invocation/id-1/response"
-    assert failed.complete
-    assert failed.prelude["statusCode"] == status
-    assert failed.content == content
-    error = error_of(failed)
-    assert error["errorType"] == error_type
-    assert message in error["errorMessage"]
-    assert failed.trailers["lambda-runtime-function-error-type"] == f"Function.{error_type}"
-    assert works.target == "/2018-06-01/runtime/invocation/id-2/response"
-    assert (works.content, works.trailers) == (b"hello", {})
-    log = capsys.readouterr().err
-    assert log.startswith("[ERROR]\t")
-    assert "\tid-1\tThe invocation failed\n" in log
-    assert "Traceback (most recent call last)" in log
-    assert error_type in log
 
 
 async def test_the_stack_starts_in_the_app() -> None:
@@ -376,9 +391,9 @@ async def test_a_500_page_for_head_has_no_body() -> None:
         (b"not json", "EventError", "the event is not JSON"),
         (b"", "EventError", "the event is not JSON"),
         (b"[" * 100_000, "EventError", "the event is not JSON"),
-        ([1], "EventError", "the event is a JSON array, not an object"),
-        (None, "EventError", "the event is a JSON null"),
-        ({"Records": []}, "EventError", "no HTTP request that is understood"),
+        ([1], "UnknownEventError", "the event is a JSON array, not an object"),
+        (None, "UnknownEventError", "the event is a JSON null"),
+        ({"Records": []}, "UnknownEventError", "no HTTP request that is understood"),
         (function_url_event(body="%%%", isBase64Encoded=True), "EventError", "base64"),
         (function_url_event(rawPath=7), "EventError", "rawPath"),
     ],

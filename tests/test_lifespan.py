@@ -67,18 +67,24 @@ async def test_off() -> None:
     assert app.seen == []
 
 
-@pytest.mark.parametrize("startup", ["raise", "return", "exit", "http"])
+@pytest.mark.parametrize("startup", ["raise", "return", "http"])
 async def test_an_app_without_lifespan(startup: str) -> None:
     lifespan = Lifespan(App(startup), "auto")
     await lifespan.startup()
     await lifespan.shutdown()
 
 
-@pytest.mark.parametrize("startup", ["raise", "return", "exit", "http"])
+@pytest.mark.parametrize("startup", ["raise", "return", "http"])
 async def test_an_app_without_the_lifespan_that_it_must_have(startup: str) -> None:
     lifespan = Lifespan(App(startup), "on")
     with pytest.raises(LifespanError, match="the app has no lifespan, and lifespan is on"):
         await lifespan.startup()
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+async def test_a_startup_that_exits(mode: str) -> None:
+    with pytest.raises(LifespanError, match=r"the app raised SystemExit\(3\) in its lifespan"):
+        await Lifespan(App("exit"), mode).startup()
 
 
 @pytest.mark.parametrize("mode", ["auto", "on"])

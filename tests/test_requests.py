@@ -14,6 +14,7 @@ from asgi_stream.runtime.reports import ErrorReport
 from asgi_stream.runtime.requests import (
     Invocation,
     Verdict,
+    buffered_response,
     init_error,
     invocation_error,
     next_invocation,
@@ -47,6 +48,17 @@ def test_response() -> None:
             "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
             "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n"
             "Transfer-Encoding: chunked\r\n\r\n"
+        ).encode()
+    )
+
+
+def test_a_buffered_response() -> None:
+    assert (
+        buffered_response(Invocation("id-1", b""), b'{"a":1}').encode(HOST)
+        == (
+            f"POST /2018-06-01/runtime/invocation/id-1/response HTTP/1.1\r\n{START}"
+            "Content-Type: application/json\r\nContent-Length: 7\r\n\r\n"
+            '{"a":1}'
         ).encode()
     )
 
@@ -142,9 +154,12 @@ def test_a_mangled_deadline_fails_no_invocation(value: str) -> None:
     assert parse_invocation(Reply(200, headers, b"", True)).deadline_ms is None
 
 
-def test_an_invocation_without_its_id() -> None:
+@pytest.mark.parametrize(
+    "headers", [{}, *({"lambda-runtime-aws-request-id": odd} for odd in ("", "a b", "a\tb", "\xfc"))]
+)
+def test_an_invocation_without_a_usable_id(headers: dict[str, str]) -> None:
     with pytest.raises(ProtocolError, match="Request-Id"):
-        parse_invocation(Reply(200, {}, b"{}", True))
+        parse_invocation(Reply(200, headers, b"{}", True))
 
 
 @pytest.mark.parametrize(

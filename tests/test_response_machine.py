@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_stream.asgi.response import TRANSITIONS, Body, ResponseMachine, ResponseState, Start
+from asgi_stream.asgi.response import TRANSITIONS, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200}
@@ -18,10 +18,12 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "http.response.start": START,
     "http.response.body": PART,
     "last http.response.body": LAST,
+    "http.response.pathsend": {"type": "http.response.pathsend", "path": "/a/file"},
 }
 WAY_TO: dict[ResponseState, list[dict[str, Any]]] = {
     ResponseState.NOTHING: [],
-    ResponseState.HEAD: [START],
+    ResponseState.BARE_HEAD: [START],
+    ResponseState.HEAD: [START, PART],
     ResponseState.COMPLETE: [START, LAST],
 }
 
@@ -146,6 +148,21 @@ def test_a_status_without_a_body(status: int) -> None:
     with pytest.raises(AppError, match=f"status {status} has no body, and 1 bytes were sent"):
         machine.accept(PART)
     assert machine.accept({"type": "http.response.body"}) == Body(b"", True)
+
+
+def test_a_path() -> None:
+    message = {"type": "http.response.pathsend", "path": "/a/file"}
+    assert machine_after(START).accept(message) == PathSend("/a/file", None, False)
+    assert machine_after(with_length(3)).accept(message) == PathSend("/a/file", 3, False)
+    assert machine_after(START, method="HEAD").accept(message) == PathSend("/a/file", None, True)
+
+
+@pytest.mark.parametrize("path", [None, b"/a", "a/file", ""])
+def test_what_is_no_path(path: object) -> None:
+    machine = machine_after(START)
+    with pytest.raises(AppError, match=r"the path of http.response.pathsend must be a str and absolute"):
+        machine.accept({"type": "http.response.pathsend", "path": path})
+    machine.accept(LAST)
 
 
 values = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.binary(max_size=5))

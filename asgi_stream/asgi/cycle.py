@@ -1,15 +1,15 @@
 """One request and its response: the ``receive`` and ``send`` that an app is called with.
 
-The cycle sits between the app and a responder (anything with ``start``, ``write`` and ``end``): each message passes the
-:class:`~asgi_stream.asgi.response.ResponseMachine` and goes on at once. It also keeps a promise: a failure that the app
-swallows is not forgotten, and no clean end follows it.
+The cycle sits between the app and a responder (anything with ``start``, ``write``, ``end`` and ``send_file``): each
+message passes the :class:`~asgi_stream.asgi.response.ResponseMachine` and goes on at once. It also keeps a promise: a
+failure that the app swallows is not forgotten, and no clean end follows it.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from asgi_stream.asgi.response import Body, ResponseMachine, ResponseState
+from asgi_stream.asgi.response import Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError
 
 TYPE_CHECKING = False
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
         async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None: ...
         async def write(self, data: Buffer) -> None: ...
         async def end(self, data: Buffer) -> None: ...
+        async def send_file(self, path: str, length: int | None) -> None: ...
 
 
-__all__ = ["HttpCycle"]
+__all__ = ["PAGE", "PAGE_HEADERS", "HttpCycle"]
 
 PAGE = b"Internal Server Error"
 PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(PAGE)))
@@ -37,7 +38,7 @@ PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-leng
 class HttpCycle:
     """Runs an app on one request. Good for one :meth:`run`."""
 
-    __slots__ = ("_body", "_complete", "_failure", "_is_head", "_machine", "_responder")
+    __slots__ = ("_body", "_complete", "_failure", "_is_head", "_machine", "_responder", "_whole")
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
         self._body: bytes | None = body
@@ -45,7 +46,13 @@ class HttpCycle:
         self._machine = ResponseMachine(method)
         self._responder = responder
         self._complete = asyncio.Event()
-        self._failure: AppError | None = None
+        self._failure: BaseException | None = None
+        self._whole = False
+
+    @property
+    def has_page(self) -> bool:
+        """True once the app has sent a whole error page of its own, whatever it did after that."""
+        return self._whole and self._machine.status >= 500
 
     async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
         """Calls the app and sees its response to the end.
@@ -97,12 +104,25 @@ class HttpCycle:
         except AppError as error:
             self._failure = self._failure or error
             raise
-        if not isinstance(step, Body):
+        if isinstance(step, Start):
             await self._responder.start(step.status, step.headers)
-        elif not step.last:
+        elif isinstance(step, Body) and not step.last:
             await self._responder.write(step.data)
         else:
-            try:
-                await (self._responder.write if self._held_back else self._responder.end)(step.data)
-            finally:
-                self._complete.set()
+            await self._complete_with(step)
+
+    async def _complete_with(self, step: Body | PathSend) -> None:
+        try:
+            data: Buffer = b""
+            if isinstance(step, Body):
+                data = step.data
+            elif not step.silent:
+                await self._responder.send_file(step.path, step.promised)
+            await (self._responder.write if self._held_back else self._responder.end)(data)
+            self._whole = True
+        except BaseException as error:
+            # To the machine the response is complete, so an app that swallows this must not end it cleanly.
+            self._failure = self._failure or error
+            raise
+        finally:
+            self._complete.set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 
 from asgi_stream.asgi.scope import ASGI_VERSION
 from asgi_stream.errors import AppError, LifespanError
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
     from asgi_stream.asgi import ASGIApp
 
-__all__ = ["LIFESPAN_MODES", "Lifespan"]
+__all__ = ["Lifespan"]
+
+logger = logging.getLogger("asgi_stream")
 
 LIFESPAN_SPEC_VERSION = "2.0"
 ANSWERS = frozenset(
     f"lifespan.{moment}.{outcome}" for moment in ("startup", "shutdown") for outcome in ("complete", "failed")
 )
-LIFESPAN_MODES = ("auto", "on", "off")
 
 
 class Lifespan:
@@ -59,8 +61,13 @@ class Lifespan:
         if answer is None:
             error = _error_of(self._task)
             self._task = None
+            if isinstance(error, LifespanError):
+                raise error
             if self._mode == "on":
                 raise LifespanError(f"the app has no lifespan, and lifespan is on: {error!r}") from error
+            if self._inbox.empty() and error is not None:
+                # By the specification it has no lifespan; but it did take the event, and so may well have failed in it.
+                logger.warning("The app raised at lifespan.startup and is taken to have no lifespan", exc_info=error)
         elif answer["type"] != "lifespan.startup.complete":
             raise LifespanError(f"the app's startup failed: {answer.get('message') or 'it gave no reason'}")
 
@@ -81,7 +88,7 @@ class Lifespan:
             await self._app(scope, self._inbox.get, self._send)
         except (SystemExit, KeyboardInterrupt) as error:
             # These would leave the task and end the event loop.
-            raise LifespanError(f"the app raised {error!r}") from error
+            raise LifespanError(f"the app raised {error!r} in its lifespan") from error
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         # An app that never looks at the scope's type answers an HTTP response here: it has no lifespan.

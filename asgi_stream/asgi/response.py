@@ -1,8 +1,8 @@
 """What an app may send, and when: the ASGI HTTP response as a table of states.
 
 :class:`ResponseMachine` takes the messages one by one, checks each against :data:`TRANSITIONS` and against the
-specification's types, and gives back what to do: a :class:`Start`, a :class:`Body`, or an
-:class:`~asgi_stream.errors.AppError` whose sentence says what was wrong. It knows no event loop and no network.
+specification's types, and gives back what to do: a :class:`Start`, a :class:`Body`, a :class:`PathSend`, or
+an :class:`~asgi_stream.errors.AppError` whose sentence says what was wrong. It knows no event loop and no network.
 """
 
 from __future__ import annotations
@@ -20,32 +20,37 @@ if TYPE_CHECKING:
 
     from asgi_stream.sinks import Buffer
 
-__all__ = ["TRANSITIONS", "Body", "ResponseMachine", "ResponseState", "Start"]
+__all__ = ["TRANSITIONS", "Body", "PathSend", "ResponseMachine", "ResponseState", "Start"]
 
 START = "http.response.start"
 BODY = "http.response.body"
 LAST_BODY = "last http.response.body"
+PATHSEND = "http.response.pathsend"
 
 
 class ResponseState(enum.Enum):
     """How much of its response the app has sent."""
 
     NOTHING = "nothing has been sent"
-    HEAD = "status and headers have been sent, the last part of the body has not"
+    BARE_HEAD = "status and headers have been sent, the body has not"
+    HEAD = "a part of the body has been sent, the last has not"
     COMPLETE = "all has been sent"
 
 
 TRANSITIONS: dict[tuple[ResponseState, str], ResponseState] = {
-    (ResponseState.NOTHING, START): ResponseState.HEAD,
+    (ResponseState.NOTHING, START): ResponseState.BARE_HEAD,
     (ResponseState.HEAD, BODY): ResponseState.HEAD,
     (ResponseState.HEAD, LAST_BODY): ResponseState.COMPLETE,
+    (ResponseState.BARE_HEAD, BODY): ResponseState.HEAD,
+    (ResponseState.BARE_HEAD, LAST_BODY): ResponseState.COMPLETE,
+    (ResponseState.BARE_HEAD, PATHSEND): ResponseState.COMPLETE,
 }
 
 _REASONS = {
-    (ResponseState.NOTHING, BODY): "no http.response.start has been sent",
-    (ResponseState.HEAD, START): "http.response.start has been sent already",
-    (ResponseState.COMPLETE, START): "the response is already complete",
-    (ResponseState.COMPLETE, BODY): "the response is already complete",
+    ResponseState.NOTHING: "no http.response.start has been sent",
+    ResponseState.BARE_HEAD: "http.response.start has been sent already",
+    ResponseState.HEAD: "a part of the body has been sent already",
+    ResponseState.COMPLETE: "the response is already complete",
 }
 
 # RFC 9110, 5.1 and 5.5: a token; no line ends or NUL, no white space around.
@@ -67,6 +72,17 @@ class Body(NamedTuple):
     last: bool
 
 
+class PathSend(NamedTuple):
+    """A file that is the whole body: its absolute path, and its length if the headers promise one, in bytes.
+
+    ``silent`` where the request or status allows no body. (ASGI extension "Path Send".)
+    """
+
+    path: str
+    promised: int | None
+    silent: bool
+
+
 class ResponseMachine:
     """The response to one request with the method ``method``."""
 
@@ -80,7 +96,7 @@ class ResponseMachine:
         self._promised: int | None = None  # content-length, in bytes
         self._sent = 0
 
-    def accept(self, message: Mapping[str, Any]) -> Start | Body:
+    def accept(self, message: Mapping[str, Any]) -> Start | Body | PathSend:
         """Takes the app's next message. Raises AppError, and then nothing has changed."""
         try:
             kind = message["type"]
@@ -90,13 +106,15 @@ class ResponseMachine:
             return self._accept_body(message)
         if kind == START:
             return self._accept_start(message)
+        if kind == PATHSEND:
+            return self._accept_path(message)
         raise AppError(f"{kind!r:.100} is not a message that an HTTP response can consist of")
 
     def _next_state(self, kind: str, wire_kind: str) -> ResponseState:
         try:
             return TRANSITIONS[self.state, kind]
         except KeyError:
-            raise AppError(f"{wire_kind} is out of turn: {_REASONS[self.state, wire_kind]}") from None
+            raise AppError(f"{wire_kind} is out of turn: {_REASONS[self.state]}") from None
 
     def _accept_start(self, message: Mapping[str, Any]) -> Start:
         state = self._next_state(START, START)
@@ -138,6 +156,14 @@ class ResponseMachine:
             self._sent = sent
         self.state = state
         return Body(data, last)
+
+    def _accept_path(self, message: Mapping[str, Any]) -> PathSend:
+        state = self._next_state(PATHSEND, PATHSEND)
+        path = message.get("path")
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise AppError(f"the path of {PATHSEND} must be a str and absolute, not {path!r:.100}")
+        self.state = state
+        return PathSend(path, self._promised, self._silent)
 
 
 def _headers(headers: Any) -> list[tuple[bytes, bytes]]:

@@ -5,6 +5,8 @@ Source: ASGI HTTP & WebSocket specification, "HTTP Connection Scope".
 
 from __future__ import annotations
 
+from asgi_stream.asgi.prefix import add_prefix, has_prefix, remove_prefix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,21 +21,35 @@ ASGI_VERSION = "3.0"
 HTTP_SPEC_VERSION = "2.5"
 
 
-def http_scope(request: HttpRequest, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a fresh scope; ``state`` is copied, one level deep, as the specification asks."""
+def http_scope(
+    request: HttpRequest, state: Mapping[str, Any], *, root_path: str = "", base_path: str = ""
+) -> dict[str, Any]:
+    """Returns a fresh scope; ``state`` is copied, one level deep, as the specification asks.
+
+    ``base_path`` is taken off the path, as if the client had not sent it. ``root_path`` is where the app is mounted:
+    the scope names it, and ``path`` includes it, as the specification says. What the event source knows of it (a stage)
+    stands in front of it.
+    """
+    path, raw_path, source_root = request.path, request.raw_path, request.root_path
+    if base_path and has_prefix(path, base_path):
+        path, raw_path = remove_prefix(path, raw_path, base_path)
+        # A stage may be a part of the base path, or the base path of it.
+        source_root = source_root[len(base_path) :] if has_prefix(source_root, base_path) else ""
+    root = source_root if has_prefix(source_root, root_path) and root_path else source_root + root_path
+    path, raw_path = add_prefix(path, raw_path, root)
     return {
         "type": "http",
         "asgi": {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION},
         "http_version": request.http_version,
         "method": request.method,
         "scheme": request.scheme,
-        "path": request.path,
-        "raw_path": request.raw_path,
+        "path": path,
+        "raw_path": raw_path,
         "query_string": request.query_string,
-        "root_path": "",
+        "root_path": root,
         "headers": list(request.headers),
         "client": request.client,
         "server": request.server,
         "state": dict(state),
-        "extensions": {},
+        "extensions": {"http.response.pathsend": {}},
     }

@@ -27,6 +27,9 @@ def run(handler: str, *, host: str, port: int, concurrency: int) -> int:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=128)
+        # Inherited by what it accepts. asyncio sets it only where a socket was made with proto=IPPROTO_TCP; without it
+        # a second small write waits some 40 ms for the client's delayed acknowledgement of the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             warn(f"asgi-stream: port {port} on {host} is in use: choose another with --port")

@@ -32,8 +32,8 @@ class FunctionError:
 
     def __str__(self) -> str:
         """Returns type, message and stack trace as lines for the terminal."""
-        head = ": ".join(str(self.details[k]) for k in ("errorType", "errorMessage") if self.details.get(k))
-        head = f"{self.error_type}: {head}" if head else self.error_type
+        message = self.details.get("errorMessage")
+        head = str(self.details.get("errorType") or self.error_type) + (f": {message}" if message else "")
         trace = self.details.get("stackTrace")
         lines = [str(entry).rstrip("\n") for entry in trace] if isinstance(trace, list) else []
         return "\n".join([head, *lines])

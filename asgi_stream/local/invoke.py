@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 
 def run(handler: str, request: Request) -> int:
-    """Runs one request. Returns the exit code: 0, 1 if the function failed, 130 after a signal."""
+    """Runs one request. Returns the exit code: 0, 1 if the function failed or nobody reads on, 130 after a signal."""
     try:
         return asyncio.run(_invoke(handler, request))
+    except BrokenPipeError:
+        # Such as `| head`. The interpreter would try to flush once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except asyncio.CancelledError:
         return 130
 

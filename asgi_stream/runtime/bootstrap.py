@@ -55,14 +55,30 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
         try:
             handler = load_handler(arguments[0] if arguments else environ.get("_HANDLER", ""))
         except HandlerLoadError as error:
-            log_exception(str(error), error.__cause__ or error)
+            if error.__cause__ is None:
+                log("ERROR", str(error))
+            else:
+                log_exception(str(error), error.__cause__)
             loop.run_until_complete(report_init_error(connection, error.report()))
             return 1
-        return loop.run_until_complete(Runtime(handler, connection).run())
+        return _run(loop, Runtime(handler, connection))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> int:
+    serving = loop.create_task(runtime.run())
+    while True:
+        try:
+            return loop.run_until_complete(serving)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Out of a task or callback that the app left behind; what runs in an invocation never comes here.
+            log_exception("A task that no invocation waits for wanted to end the process; it goes on", error)
+        except asyncio.CancelledError:
+            log("CRITICAL", "The runtime ends: something has cancelled all tasks of the process")
+            return 1
 
 
 def _new_event_loop(name: str) -> asyncio.AbstractEventLoop:

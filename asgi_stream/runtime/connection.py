@@ -40,7 +40,7 @@ class Connection:
     One exchange at a time: :meth:`request`, or :meth:`begin`, any number of :meth:`send`, then :meth:`reply`.
     """
 
-    __slots__ = ("_connect", "_lock", "_parser", "_rest", "_slow", "_stream", "host")
+    __slots__ = ("_connect", "_lock", "_parser", "_rest", "_slow", "_stream", "host", "left_out")
 
     def __init__(self, host: str, connect: Connect) -> None:
         self.host = host
@@ -50,6 +50,7 @@ class Connection:
         self._lock = asyncio.Lock()
         self._slow = 0  # writers that hold the lock or wait for it
         self._rest: list[memoryview] = []  # bytes that are promised to the stream and not yet taken
+        self.left_out = False  # a part of the request was cancelled before it was taken
 
     async def request(self, request: Request) -> Reply:
         """Sends a whole request and returns its reply. Raises ConnectionLost."""
@@ -59,6 +60,7 @@ class Connection:
     async def begin(self, request: Request, *more: Buffer) -> None:
         """Sends a request's head (and ``more`` in the same write). Raises ConnectionLost."""
         head = request.encode(self.host)
+        self.left_out = False
         if self._stream is not None and (not self._parser.idle or self._stream.is_stale()):
             self.close()
         if self._stream is None:
@@ -68,10 +70,12 @@ class Connection:
                 raise ConnectionLost(f"the Runtime API at {self.host} cannot be reached: {error}") from error
         await self.send((head, *more))
 
-    async def send(self, buffers: Sequence[Buffer]) -> None:
+    async def send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:
         """Returns once every byte is with the operating system; waits for a slow reader.
 
-        ``buffers`` are of single bytes. Raises ConnectionLost, and EarlyReply if the server has answered already.
+        ``buffers`` are of single bytes. A call that is cancelled before their first byte has gone leaves them out, and
+        ``left_out`` says so; the ``last`` ones of a request are kept all the same and go out before its reply is read.
+        Raises ConnectionLost, and EarlyReply if the server has answered already.
         """
         if self._slow == 0 and not self._rest:
             try:
@@ -87,10 +91,14 @@ class Connection:
         try:
             async with self._lock:
                 await self._flush()
-                if buffers:
-                    self._rest = _after(buffers, 0)
-                    await self._flush()
+                self._live()  # whoever had the lock before may have found the connection closed
+                self._rest, buffers = _after(buffers, 0), ()
+                await self._flush()
         except asyncio.CancelledError:
+            if last:
+                self._rest += _after(buffers, 0)
+            elif buffers:
+                self.left_out = True
             # What is half sent must go out whole, but the app is free now to change what it handed over.
             self._rest = [memoryview(bytes(view)) for view in self._rest]
             raise
@@ -117,12 +125,20 @@ class Connection:
 
     async def _last_reply(self) -> Reply:
         try:
-            return await self.reply()
+            return await self._read_reply()
         finally:
             self.close()
 
     async def reply(self) -> Reply:
         """Waits for the reply to what was sent. Raises ConnectionLost."""
+        if self._rest:
+            try:
+                await self.send(())
+            except EarlyReply as early:
+                return early.reply
+        return await self._read_reply()
+
+    async def _read_reply(self) -> Reply:
         try:
             while (reply := self._parser.next_reply()) is None:
                 self._parser.receive_data(await self._live().read())

@@ -22,6 +22,7 @@ from asgi_stream.runtime.logs import log, log_exception
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import Verdict, init_error, next_invocation, parse_invocation, verdict
 from asgi_stream.runtime.response import ResponseStream
+from asgi_stream.sinks import SinkState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Runtime:
         self._handler = handler
         self._connection = connection
         self._variables = contextvars.copy_context()
+        self._running: set[asyncio.Task[BaseException | None]] = set()
         self._stopping = False
 
     async def run(self) -> int:
@@ -87,11 +89,14 @@ class Runtime:
         if serving.done():
             code = 1
             _log_end(serving)
+        if self._running:
+            # The app is told before what it was started with goes.
+            await _cancel(self._running)
         try:
             await self._handler.shutdown()
         except Exception as error:
             log_exception("The function failed to shut down", error)
-        await _leave_nothing_behind()
+        await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
         self._connection.close()
         return code
 
@@ -114,7 +119,11 @@ class Runtime:
         _set_trace_id(invocation.trace_id)
         sink = ResponseStream(self._connection, invocation)
         task = asyncio.get_running_loop().create_task(self._attempt(invocation, sink), context=self._variables.copy())
-        error = await task
+        self._running.add(task)
+        await asyncio.wait((task,))
+        self._running.discard(task)
+        # An app may have cancelled the very task that it runs in.
+        error = asyncio.CancelledError() if task.cancelled() else task.result()
         if self._stopping:
             # The environment ends in mid-invocation: nobody is left to be told, and nothing may be sent.
             raise asyncio.CancelledError
@@ -146,11 +155,11 @@ class Runtime:
     async def _conclude(self, error: BaseException, sink: ResponseStream, request_id: str) -> None:
         if sink.lost is not None and _stems_from(error, sink.lost):
             return  # an app that lets send's OSError through has done nothing wrong
-        if sink.done:
+        if sink.state is SinkState.ENDED:
             log_exception("Failed after the response had ended; Lambda counts no error", error, request_id)
             return
         log_exception("The invocation failed", error, request_id)
-        if sink.lost is None:
+        if sink.lost is None and not sink.done:
             with contextlib.suppress(StreamClosed):  # it stands in sink.lost
                 await sink.abort(error)
 
@@ -194,8 +203,8 @@ def _log_end(serving: asyncio.Task[None]) -> None:
         log_exception("The runtime ends: this is a fault of asgi-stream, please report it", error)
 
 
-async def _leave_nothing_behind() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and gives them a moment to end."""
     for task in tasks:
         task.cancel()
     if tasks:

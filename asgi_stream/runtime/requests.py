@@ -22,6 +22,7 @@ __all__ = [
     "Invocation",
     "Request",
     "Verdict",
+    "buffered_response",
     "init_error",
     "invocation_error",
     "next_invocation",
@@ -81,13 +82,13 @@ def next_invocation() -> Request:
 def parse_invocation(reply: Reply) -> Invocation:
     """Returns the invocation that a 200 reply to ``/next`` carries.
 
-    Raises ProtocolError if the reply has no request id, the one field without which nothing can be answered. Empty
-    headers count as absent, as they may come on Managed Instances.
+    Raises ProtocolError if the reply has no request id that can stand in a path: nothing can be answered without it.
+    Empty headers count as absent, as they may come on Managed Instances.
     """
     headers = reply.headers
     request_id = headers.get("lambda-runtime-aws-request-id")
-    if not request_id:
-        raise ProtocolError("/next came without Lambda-Runtime-Aws-Request-Id")
+    if not request_id or not request_id.isascii() or not request_id.isprintable() or " " in request_id:
+        raise ProtocolError(f"/next came without a usable Lambda-Runtime-Aws-Request-Id: {request_id!r:.100}")
     deadline = headers.get("lambda-runtime-deadline-ms") or ""
     return Invocation(
         request_id=request_id,
@@ -115,6 +116,16 @@ def stream_response(invocation: Invocation, content_type: str = HTTP_RESPONSE) -
             *_echo(invocation),
         ),
         None,
+    )
+
+
+def buffered_response(invocation: Invocation, payload: bytes) -> Request:
+    """Gives a whole answer, a JSON text: what a function returns on AWS's managed runtimes."""
+    return Request(
+        "POST",
+        f"{API}/invocation/{invocation.request_id}/response",
+        (("Content-Type", "application/json"), *_echo(invocation)),
+        payload,
     )
 
 

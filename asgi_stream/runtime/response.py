@@ -7,12 +7,12 @@ for an invocation in mid-stream.
 
 from __future__ import annotations
 
-from asgi_stream.errors import StreamClosed
+from asgi_stream.errors import AppError, StreamClosed
 from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import CRLF, chunk_size
 from asgi_stream.runtime.reports import describe
-from asgi_stream.runtime.requests import invocation_error, stream_end, stream_response
-from asgi_stream.sinks import Prelude, Sink
+from asgi_stream.runtime.requests import buffered_response, invocation_error, stream_end, stream_response
+from asgi_stream.sinks import Prelude, Sink, SinkState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.http11 import Reply
-    from asgi_stream.runtime.requests import Invocation
+    from asgi_stream.runtime.requests import Invocation, Request
     from asgi_stream.sinks import Buffer
 
 __all__ = ["ResponseStream"]
@@ -32,46 +32,55 @@ class ResponseStream(Sink):
     ``lost`` is the error that :meth:`write` and the others raised when Lambda hung up, else None.
     """
 
-    __slots__ = ("_connection", "_invocation", "_owed", "_reply", "lost")
+    __slots__ = ("_answer", "_connection", "_invocation", "_owed", "lost")
 
     def __init__(self, connection: Connection, invocation: Invocation) -> None:
         super().__init__()
         self._connection = connection
         self._invocation = invocation
-        self._reply: Reply | None = None
+        self._answer: Reply | None = None
         self._owed = False  # a request has been sent whose reply has not been read
         self.lost: StreamClosed | None = None
 
     async def _start(self, prelude: Prelude) -> None:
         data = prelude.encode()
-        request = stream_response(self._invocation)
-        self._owed = True
-        await self._guard(self._connection.begin(request, chunk_size(data), data, CRLF))
+        await self._begin(stream_response(self._invocation), chunk_size(data), data, CRLF)
 
     async def _write(self, data: Buffer) -> None:
         await self._send(_chunk(data))
 
     async def _end(self, data: Buffer) -> None:
-        await self._send((*_chunk(data), stream_end()) if data else (stream_end(),))
+        if self._connection.left_out:
+            error = AppError("a send was cancelled before its message had been taken: the response is not whole")
+            self.state = SinkState.STREAMING
+            await self.abort(error)
+            raise error
+        await self._send((*_chunk(data), stream_end()) if data else (stream_end(),), last=True)
 
     async def _abort(self, error: BaseException) -> None:
         report = describe(error)
         if self._owed:
-            await self._send((stream_end(report),))
+            await self._send((stream_end(report),), last=True)
         else:
-            self._owed = True
-            await self._guard(self._connection.begin(invocation_error(self._invocation, report)))
+            await self._begin(invocation_error(self._invocation, report))
 
-    async def _send(self, buffers: tuple[Buffer, ...]) -> None:
+    async def _reply(self, payload: bytes) -> None:
+        await self._begin(buffered_response(self._invocation, payload))
+
+    async def _begin(self, request: Request, *more: Buffer) -> None:
+        self._owed = True
+        await self._guard(self._connection.begin(request, *more))
+
+    async def _send(self, buffers: tuple[Buffer, ...], *, last: bool = False) -> None:
         if self.lost is not None:
             raise self.lost
-        await self._guard(self._connection.send(buffers))
+        await self._guard(self._connection.send(buffers, last=last))
 
     async def _guard(self, sending: Awaitable[None]) -> None:
         try:
             await sending
         except EarlyReply as error:
-            self._reply = error.reply
+            self._answer = error.reply
             self.lost = StreamClosed(f"Lambda has refused the rest of this response (status {error.reply.status})")
             raise self.lost from error
         except ConnectionLost as error:
@@ -86,14 +95,12 @@ class ResponseStream(Sink):
         """
         if self._owed and self.lost is None:
             try:
-                self._reply = await self._connection.reply()
+                self._answer = await self._connection.reply()
             except ConnectionLost as error:
                 self.lost = StreamClosed(str(error))
         self._owed = False
-        return self._reply
+        return self._answer
 
 
 def _chunk(data: Buffer) -> tuple[Buffer, ...]:
-    if isinstance(data, memoryview) and (data.itemsize != 1 or data.ndim != 1 or not data.contiguous):
-        data = data.tobytes()
     return (chunk_size(data), data, CRLF)

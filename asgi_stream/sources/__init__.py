@@ -1,54 +1,95 @@
-"""Event sources: from an event to one :class:`HttpRequest`, and from a response's headers to a prelude.
+"""Event sources: from an event to one :class:`HttpRequest`, and from a response to what the source wants for it.
 
-Each module knows one source. It has ``matches(event)``, ``to_request(event)`` and ``to_prelude(status, headers)``.
-Nothing here knows ASGI or does I/O.
+Each module knows one source and is one :class:`Source`. Nothing here knows ASGI or does I/O.
 """
 
 from __future__ import annotations
 
-from asgi_stream.errors import EventError
-from asgi_stream.sources import function_url
+from asgi_stream.errors import UnknownEventError
+from asgi_stream.sources import alb, function_url, http_api, lambda_edge, rest_api
 from asgi_stream.sources.request import HttpRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeGuard
 
     from asgi_stream.sinks import Prelude
 
     class Source(Protocol):
-        """What a module of an event source offers."""
+        """What an event source offers: a module here, or a user's own object."""
+
+        @property
+        def name(self) -> str:
+            """How settings and messages call the source, such as ``rest_api``."""
+            ...
+
+        @property
+        def streams(self) -> bool:
+            """Whether its platform can take a streamed answer at all; one that does is a :class:`StreamingSource`."""
+            ...
 
         def matches(self, event: Mapping[str, Any]) -> bool:
-            """True if this event comes from the source."""
+            """True if this event comes from the source. Raises nothing, whatever the event holds."""
             ...
 
         def to_request(self, event: Mapping[str, Any]) -> HttpRequest:
-            """Returns the request. Raises EventError for an event that is not whole."""
+            """Returns the request of an event that matched. Raises EventError naming the field at fault."""
             ...
+
+        def to_answer(
+            self,
+            event: Mapping[str, Any],
+            status: int,
+            headers: Sequence[tuple[bytes, bytes]],
+            body: bytes,
+            is_text: bool,
+        ) -> dict[str, Any]:
+            """Returns the buffered answer, a JSON object, to an event that became a request. Raises AnswerTooLarge.
+
+            ``is_text`` says that the body need not be base64. Raises AppError for what the source cannot carry.
+            """
+            ...
+
+    class StreamingSource(Source, Protocol):
+        """A source whose answers can stream."""
 
         def to_prelude(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> Prelude:
-            """Returns how this source wants status and headers."""
+            """Returns how this source wants status and headers. Raises AppError where they are too large for it."""
             ...
 
 
-__all__ = ["HttpRequest", "find_source"]
+__all__ = ["SOURCES", "HttpRequest", "can_stream", "find_source"]
 
-SOURCES: tuple[Source, ...] = (function_url,)
+# At most one of these matches an event: the order decides nothing but how soon.
+SOURCES: tuple[Source, ...] = (function_url, rest_api, http_api, alb, lambda_edge)
+
+UNDERSTOOD = (
+    "Lambda Function URL, API Gateway REST API, API Gateway HTTP API (payload 1.0 and 2.0), "
+    "Application Load Balancer, Lambda@Edge"
+)
 
 
-def find_source(event: object) -> Source:
-    """Returns the source that the event comes from. Raises EventError with what is understood."""
+def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
+    """Returns the source that the event comes from: the first of ``extra`` that matches, else a built-in one.
+
+    Raises UnknownEventError with what is understood.
+    """
     if not isinstance(event, dict):
-        raise EventError(f"the event is a JSON {_json_type(event)}, not an object: no HTTP request can be read from it")
-    for source in SOURCES:
+        raise UnknownEventError(
+            f"the event is a JSON {_json_type(event)}, not an object: no HTTP request can be read from it"
+        )
+    for source in (*extra, *SOURCES):
         if source.matches(event):
             return source
     keys = ", ".join(sorted(map(str, event))[:10]) or "none"
-    raise EventError(
-        f"the event is no HTTP request that is understood (Lambda Function URL, payload 2.0); its keys: {keys}"
-    )
+    understood = ", ".join([UNDERSTOOD, *(source.name for source in extra)])
+    raise UnknownEventError(f"the event is no HTTP request that is understood ({understood}); its keys: {keys}")
+
+
+def can_stream(source: Source) -> TypeGuard[StreamingSource]:
+    """True for a source whose answers can stream, and that therefore has ``to_prelude``."""
+    return source.streams
 
 
 def _json_type(event: object) -> str:

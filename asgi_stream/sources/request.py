@@ -1,4 +1,7 @@
-"""The one shape that every event source turns its events into, and the readings that sources share."""
+"""The one shape that every event source turns its events into, and how the parts of a request are read.
+
+An event that is not shaped as AWS documents it is an :class:`~asgi_stream.errors.EventError` that names the field.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ import binascii
 from typing import NamedTuple
 
 from asgi_stream.errors import EventError
+from asgi_stream.sources.forwarded import read_scheme, read_server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, TypeVar
 
     T = TypeVar("T")
 
-__all__ = ["HttpRequest", "field", "read_body", "read_server"]
+__all__ = ["Headers", "HttpRequest", "build_request", "field", "read_body", "read_headers", "read_method"]
 
 
 class HttpRequest(NamedTuple):
@@ -23,7 +27,8 @@ class HttpRequest(NamedTuple):
 
     ``raw_path`` and ``query_string`` are the bytes on the request line (no ``?``), ``path`` is decoded once;
     ``headers`` are (lower-case name, value) pairs; ``client`` and ``server`` are (host, port) pairs, port 0 where the
-    event does not tell it.
+    event does not tell it. ``root_path`` is decoded, without a slash at its end, and both paths begin with it, as the
+    ASGI specification has it.
     """
 
     method: str
@@ -36,6 +41,44 @@ class HttpRequest(NamedTuple):
     server: tuple[str, int] | None
     scheme: str
     http_version: str
+    root_path: str = ""
+
+
+class Headers(NamedTuple):
+    """``pairs`` as ASGI wants them; ``first`` maps a lower-case name to the first value that came under it."""
+
+    pairs: list[tuple[bytes, bytes]]
+    first: dict[str, str]
+
+
+def build_request(
+    *,
+    method: str,
+    path: str,
+    raw_path: bytes,
+    query_string: bytes,
+    headers: Headers,
+    body: bytes,
+    client: tuple[str, int] | None,
+    host: str = "",
+    protocol: str = "",
+    root_path: str = "",
+) -> HttpRequest:
+    """Returns the request, its scheme and server read from the headers; ``host`` stands in where none is sent."""
+    scheme = read_scheme(headers.first)
+    return HttpRequest(
+        method=method,
+        path=path,
+        raw_path=raw_path,
+        query_string=query_string,
+        headers=headers.pairs,
+        body=body,
+        client=client,
+        server=read_server(headers.first.get("host") or host, headers.first.get("x-forwarded-port", ""), scheme),
+        scheme=scheme,
+        http_version=_http_version(protocol),
+        root_path=root_path,
+    )
 
 
 def field(event: Mapping[str, Any], path: str, kind: type[T], default: T) -> T:
@@ -58,15 +101,44 @@ def field(event: Mapping[str, Any], path: str, kind: type[T], default: T) -> T:
     return value
 
 
+def read_method(event: Mapping[str, Any], path: str) -> str:
+    """Returns the request's method in capitals. Raises EventError where the field ``path`` does not hold one."""
+    method = field(event, path, str, "")
+    if not method:
+        raise EventError(f"the event's {path} is missing")
+    return method.upper()
+
+
+def read_headers(pairs: Iterable[tuple[str, str]], cookies: Sequence[str] = ()) -> Headers:
+    """Returns the headers; several cookie headers become one, and ``cookies`` stand for them where there are any."""
+    first: dict[str, str] = {}
+    encoded = []
+    in_headers = []
+    for raw_name, value in pairs:
+        name = raw_name.lower()
+        first.setdefault(name, value)
+        if name == "cookie":
+            in_headers.append(value)
+        else:
+            encoded.append((encode_header(name), encode_header(value)))
+    if cookies or in_headers:
+        # RFC 9113, 8.2.3: one header for an app that knows only HTTP/1.1.
+        encoded.append((b"cookie", encode_header("; ".join(cookies or in_headers))))
+    return Headers(encoded, first)
+
+
 def read_body(event: Mapping[str, Any]) -> bytes:
     """Returns the request's body. Raises EventError for base64 that is broken."""
     body = field(event, "body", str, "")
-    if not field(event, "isBase64Encoded", bool, False):
-        return encode(body)
+    return decode_base64(body, "body") if field(event, "isBase64Encoded", bool, False) else encode(body)
+
+
+def decode_base64(text: str, name: str) -> bytes:
+    """Returns the bytes. Raises EventError that calls the field ``name``."""
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise EventError(f"the event's body says that it is base64 and is not: {error}") from error
+        raise EventError(f"the event's {name} says that it is base64 and is not: {error}") from error
 
 
 def encode(text: str) -> bytes:
@@ -82,21 +154,6 @@ def encode_header(text: str) -> bytes:
         return encode(text)
 
 
-def read_server(host: str, forwarded_port: str, scheme: str) -> tuple[str, int] | None:
-    """Returns (host, port) from a Host header and ``x-forwarded-port``; None where no host can be told.
-
-    Nothing that a client can put there raises: an odd port gives way to the scheme's own.
-    """
-    if host.startswith("["):
-        name, _, rest = host[1:].partition("]")
-        port = rest.removeprefix(":")
-    elif host.count(":") > 1:
-        name, port = host, ""  # IPv6 without its brackets
-    else:
-        name, _, port = host.partition(":")
-    if not name:
-        return None
-    for candidate in (forwarded_port, port):
-        if candidate.isascii() and candidate.isdigit() and len(candidate) <= 5 and int(candidate) <= 65535:
-            return name, int(candidate)
-    return name, 80 if scheme == "http" else 443
+def _http_version(protocol: str) -> str:
+    version = protocol.removeprefix("HTTP/").removesuffix(".0") if protocol != "HTTP/1.0" else "1.0"
+    return version if version in ("1.0", "1.1", "2", "3") else "1.1"

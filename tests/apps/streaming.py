@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -32,6 +33,15 @@ async def raw_app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
+async def endless_app(scope: Any, receive: Any, send: Any) -> None:
+    """As fast as ``send`` lets it: 48 MiB."""
+    headers = [(b"x-pid", str(os.getpid()).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for _ in range(768):
+        await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+    await send({"type": "http.response.body"})
+
+
 fastapi_app = FastAPI()
 
 
@@ -46,4 +56,5 @@ async def stream(gate: str) -> StreamingResponse:
 
 
 raw = StreamingAdapter(raw_app, lifespan="off")
+endless = StreamingAdapter(endless_app, lifespan="off")
 fastapi = StreamingAdapter(fastapi_app)

@@ -225,15 +225,28 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("arguments", [["dev", "a:b"], ["invoke", "a:b", "/"]])
-def test_a_missing_extra(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in list(sys.modules):
-        if name.startswith("asgi_stream.local."):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "h11", None)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert cli.main(arguments) == 1
-    assert re.fullmatch(
-        r"asgi-stream: (h11|uvicorn) is not installed: pip install 'asgi-stream\[local\]'\n", capsys.readouterr().err
+def test_a_missing_extra(arguments: list[str]) -> None:
+    program = (
+        "import sys; sys.modules |= {'h11': None, 'uvicorn': None}; from asgi_stream.cli import main; sys.exit(main())"
     )
+    command = [sys.executable, "-c", program, *arguments]
+    process = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r"asgi-stream: (h11|uvicorn) is not installed: pip install 'asgi-stream\[local\]'\n", process.stderr
+    )
+
+
+def test_a_reader_that_goes_away() -> None:
+    """Such as `| head`."""
+    command = [*COMMAND, "invoke", "functions:handler", "/event"]
+    process = subprocess.Popen(
+        command, cwd=HERE, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as stderr:
+        errors = stderr.read()
+    assert process.wait() == 1
+    assert "Traceback" not in errors

@@ -118,6 +118,7 @@ ERROR = FunctionError("Function.E", {"errorMessage": "the message", "stackTrace"
         ((None, [], End(Ending.ERROR, ERROR)), "Function.E: the message\nthe trace"),
         ((STREAM, [b"no prelude"], CLEAN), "invalid prelude: the stream ended after 10 bytes"),
         ((STREAM, [b"[]" + DELIMITER, b"x"], CLEAN), "invalid prelude: the prelude is not a JSON object"),
+        ((STREAM, [b"[]" + DELIMITER, PRELUDE, b"x"], CLEAN), "invalid prelude: the prelude is not a JSON object"),
         ((STREAM, [], CLEAN), "invalid prelude: the stream ended after 0 bytes"),
         ((STREAM, [b"{"], End(Ending.TRAILERS, ERROR)), "Function.E: the message\nthe trace"),
         ((RuntimeError("our own fault"),), "an error of the local Lambda itself"),

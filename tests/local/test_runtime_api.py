@@ -166,7 +166,7 @@ async def test_error_instead_of_a_response(api: RuntimeApiServer, runtime: RawRu
     assert await runtime.post("invocation/id/error", json.dumps(DETAILS).encode(), header) == OK
     head = await invocation.head()
     assert head.mode is None
-    assert str(head.error) == "Function.E: E: m\nline"
+    assert str(head.error) == "E: m\nline"
     result = await invocation.collect()
     assert (result.error_type, result.error, result.reported_by) == ("Function.E", DETAILS, "error")
     assert (result.ending, result.chunks) == (Ending.ERROR, [])

@@ -25,6 +25,8 @@ from tests.support.platforms import BOOTSTRAP, INVOCATION_LIMIT, REPO, Outcome, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.support.platforms import Output
+
 BINARY = Path(".cache", "emulator", "aws-lambda-rie")  # in the checkout
 WHY_NOT = REPO / ".cache" / "emulator" / "why-not"
 
@@ -114,6 +116,7 @@ class EmulatorPlatform:
     """The emulator's default mode: what a function that serves one invocation at a time meets.
 
     It hands over the body of /response and of /error alike, without a word on which it was, and drops trailers.
+    ``command`` is another runtime to start in the place of ours.
     """
 
     shows_broken_body = True
@@ -121,9 +124,10 @@ class EmulatorPlatform:
     shows_error_type = False
     longest_deadline_ms: int | None = 300_000
 
-    def __init__(self, handler: str, task_root: Path = REPO) -> None:
+    def __init__(self, handler: str, task_root: Path = REPO, command: Sequence[str] | None = None) -> None:
         self._handler = handler
         self._task_root = task_root
+        self._command = command or [str(BOOTSTRAP), handler]
         self._lost = False
         self._session: Session | None = None
         self._client: httpx.AsyncClient | None = None
@@ -152,7 +156,12 @@ class EmulatorPlatform:
         # No argument names a Python here: bootstrap finds the one that runs the tests as it finds any, on the PATH.
         env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
         env["LAMBDA_TASK_ROOT"] = str(self._task_root)
-        return await Session.start([REPO / BINARY, *options, BOOTSTRAP, self._handler], env, self._task_root)
+        return await Session.start([REPO / BINARY, *options, *self._command], env, self._task_root)
+
+    @property
+    def output(self) -> Output:
+        assert self._session is not None
+        return self._session.output
 
     @staticmethod
     async def _ready(session: Session, port: int) -> None:

@@ -1,17 +1,18 @@
 """What can run the real ``bootstrap``: one interface over our own Runtime API server and AWS's emulator.
 
-Processes write their logs to the test run's own standard error: pytest captures them with the test that was running,
-and prints them if it fails.
+What processes log goes on to the test run's own standard error: pytest captures it with the test that was running, and
+prints it if that fails.
 """
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -73,6 +74,11 @@ class Platform(Protocol):
         """The time that an invocation has; None where the platform gives a deadline that means nothing."""
         ...
 
+    @property
+    def output(self) -> Output:
+        """What the function and the platform's own processes log."""
+        ...
+
     async def invoke(self, event: bytes) -> Outcome:
         """Runs one invocation to its end."""
         ...
@@ -81,16 +87,50 @@ class Platform(Protocol):
     async def __aexit__(self, *_: object) -> None: ...
 
 
+class Output:
+    """What a child process and its children have written to stdout and stderr; ``text`` is all of it so far."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        self.text = ""
+        self._ended = False
+        self._grown = asyncio.Event()
+        self._reading = asyncio.create_task(self._read(stream))
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while data := await stream.read(65_536):
+            text = decoder.decode(data)
+            self.text += text
+            sys.stderr.write(text)
+            self._grown.set()
+        self._ended = True
+        self._grown.set()
+
+    async def wait_for(self, text: str, since: int = 0) -> None:
+        """Waits until ``text`` has been written behind the first ``since`` characters."""
+        async with asyncio.timeout(INVOCATION_LIMIT):
+            while self.text.find(text, since) < 0:
+                assert not self._ended, f"the output has ended without {text!r}"
+                self._grown.clear()
+                await self._grown.wait()
+
+    async def end(self) -> None:
+        """Waits until no process is left that could write."""
+        await self._reading
+
+
 class Session:
     """A child process in a session of its own, so that whatever it starts can be found and ended with it."""
 
     def __init__(self, process: Process) -> None:
+        assert process.stdout is not None
         self._process = process
+        self.output = Output(process.stdout)
 
     @classmethod
     async def start(cls, argv: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> Self:
         process = await asyncio.create_subprocess_exec(
-            *argv, env=env, cwd=cwd, stdin=DEVNULL, stdout=2, start_new_session=True
+            *argv, env=env, cwd=cwd, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
         )
         return cls(process)
 
@@ -114,6 +154,7 @@ class Session:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 await asyncio.sleep(0.01)
+            await self.output.end()
         await self._process.wait()
 
     def _members(self) -> list[int]:
@@ -131,16 +172,20 @@ class Session:
 
 
 class OwnPlatform:
-    """Our Runtime API server, and ``bootstrap`` started as Lambda starts an exec wrapper. Shows everything."""
+    """Our Runtime API server, and ``bootstrap`` started as Lambda starts an exec wrapper. Shows everything.
+
+    ``command`` is another runtime to start in its place.
+    """
 
     shows_broken_body = True
     shows_trailers = True
     shows_error_type = True
     longest_deadline_ms: int | None = 900_000
 
-    def __init__(self, handler: str, task_root: Path = REPO) -> None:
+    def __init__(self, handler: str, task_root: Path = REPO, command: Sequence[str] | None = None) -> None:
         self._handler = handler
         self._task_root = task_root
+        self._command = command or [str(BOOTSTRAP), sys.executable, "/var/runtime/bootstrap.py"]
         self._api = RuntimeApiServer()
         self._session: Session | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -149,9 +194,8 @@ class OwnPlatform:
         await self._api.start()
         env = lambda_environment(self._handler, self._api.address, os.environ)
         env["LAMBDA_TASK_ROOT"] = str(self._task_root)
-        argv = [str(BOOTSTRAP), sys.executable, "/var/runtime/bootstrap.py"]
         try:
-            self._session = await Session.start(argv, env, self._task_root)
+            self._session = await Session.start(self._command, env, self._task_root)
         except BaseException:
             await self._api.close()
             raise
@@ -183,6 +227,11 @@ class OwnPlatform:
             reported_by=collected.reported_by,
             request_id=invocation.request_id,
         )
+
+    @property
+    def output(self) -> Output:
+        assert self._session is not None
+        return self._session.output
 
     async def exit_status(self) -> int:
         """Waits for the function's process to end by itself."""

@@ -1,0 +1,136 @@
+"""The adapter's settings: one small frozen value, made from keyword arguments and environment variables.
+
+An argument beats its variable (``ASGI_STREAM_`` and the name in capitals); a name or value that is not understood
+raises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from asgi_stream.errors import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+__all__ = ["INVOKE_MODES", "LIFESPAN_MODES", "Config", "load_config"]
+
+PREFIX = "ASGI_STREAM_"
+LIFESPAN_MODES = ("auto", "on", "off")
+INVOKE_MODES = ("stream", "buffered")
+# The sources whose platform can stream; for all others an answer is buffered, whatever the setting.
+STREAMING_SOURCES = ("function_url", "rest_api")
+TEXT_MIME_TYPES = (
+    "text/",
+    "application/json",
+    "application/javascript",
+    "application/xml",
+    "application/vnd.api+json",
+    "application/vnd.oai.openapi",
+)
+# Read by the runtime, before there is an adapter.
+RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_LOOP"})
+
+
+class Config(NamedTuple):
+    """How a :class:`~asgi_stream.StreamingAdapter` works. Each field is described there."""
+
+    lifespan: str = "auto"
+    invoke_mode: tuple[tuple[str, str], ...] = ()
+    root_path: str = ""
+    api_gateway_base_path: str = ""
+    text_mime_types: tuple[str, ...] = TEXT_MIME_TYPES
+    exclude_headers: frozenset[bytes] = frozenset()
+
+    def streams(self, source: str) -> bool:
+        """True if the answer to an event of this source is to be streamed, where it can be."""
+        return dict(self.invoke_mode).get(source, "stream") == "stream"
+
+    def is_text(self, content_type: str, content_encoding: str) -> bool:
+        """True if a buffered body of this type may travel as text; everything else travels as base64."""
+        return not content_encoding and content_type.strip().lower().startswith(self.text_mime_types)
+
+
+def load_config(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ, sources: Sequence[str] = ()
+) -> Config:
+    """Returns the settings; arguments that are None stand for absent ones. Raises ConfigurationError.
+
+    ``sources`` are the names of the user's own event sources, which may have an invoke mode too.
+    """
+    known = {PREFIX + name.upper(): name for name in Config._fields}
+    for variable in environ:
+        if variable.startswith(PREFIX) and variable not in known and variable not in RUNTIME_VARIABLES:
+            names = ", ".join(sorted({*known, *RUNTIME_VARIABLES}))
+            raise ConfigurationError(f"the environment variable {variable} is not a setting; these are: {names}")
+    values = {}
+    for variable, name in known.items():
+        value, origin = arguments.get(name), name
+        if value is None:
+            value, origin = environ.get(variable), variable
+        if value is not None:
+            values[name] = _READERS[name](value, origin)
+    config = Config(**values)
+    for source, _ in config.invoke_mode:
+        _one_of((*STREAMING_SOURCES, *sources), source, "a source in invoke_mode")
+    return config
+
+
+def _read_lifespan(value: object, origin: str) -> str:
+    return _one_of(LIFESPAN_MODES, value, origin)
+
+
+def _read_invoke_mode(value: object, origin: str) -> tuple[tuple[str, str], ...]:
+    """One mode for every source, or one for each: a mapping, or the text ``function_url=stream,rest_api=buffered``."""
+    if isinstance(value, str) and "=" in value:
+        value = {source.strip(): mode.strip() for source, _, mode in (i.partition("=") for i in _items(value, origin))}
+    elif isinstance(value, str):
+        value = dict.fromkeys(STREAMING_SOURCES, value)
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{origin} must be a mode or a mapping of sources to modes, not {value!r:.100}")
+    return tuple((source, _one_of(INVOKE_MODES, mode, origin)) for source, mode in value.items())
+
+
+def _read_path(value: object, origin: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{origin} must be a path, not {value!r:.100}")
+    path = value.strip("/")
+    if any(character in path for character in "?#\\ ") or "//" in path:
+        raise ConfigurationError(f"{origin} must be a decoded path without a query, such as /v1, not {value!r:.100}")
+    return f"/{path}" if path else ""
+
+
+def _read_mime_types(value: object, origin: str) -> tuple[str, ...]:
+    return tuple(item.lower() for item in _items(value, origin))
+
+
+def _read_header_names(value: object, origin: str) -> frozenset[bytes]:
+    return frozenset(item.lower().encode("latin-1", "replace") for item in _items(value, origin))
+
+
+_READERS: dict[str, Callable[[object, str], Any]] = {
+    "lifespan": _read_lifespan,
+    "invoke_mode": _read_invoke_mode,
+    "root_path": _read_path,
+    "api_gateway_base_path": _read_path,
+    "text_mime_types": _read_mime_types,
+    "exclude_headers": _read_header_names,
+}
+
+
+def _one_of(allowed: Iterable[str], value: object, origin: str) -> str:
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise ConfigurationError(f"{origin} must be one of {', '.join(allowed)}, not {value!r:.100}")
+
+
+def _items(value: object, origin: str) -> list[str]:
+    """The items of a list, or of a text in which commas part them."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in items):
+        raise ConfigurationError(f"{origin} must be a list of texts, not {value!r:.100}")
+    return [item.strip() for item in items if item.strip()]

@@ -1,0 +1,119 @@
+"""From the ASGI cycle to a sink, worded the way an event's source wants it: streamed, or buffered into one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from io import BufferedReader
+    from typing import Any
+
+    from asgi_stream.config import Config
+    from asgi_stream.sinks import Buffer, Sink
+    from asgi_stream.sources import Source, StreamingSource
+
+    Headers = Sequence[tuple[bytes, bytes]]
+
+__all__ = ["BufferedResponder", "StreamingResponder"]
+
+# One chunk of a file, in bytes: what is in memory of it at a time.
+FILE_CHUNK = 256 * 1024
+
+
+class _Responder:
+    """What both have in common: headers that stay here, files in pieces."""
+
+    __slots__ = ("_config", "_sink")
+
+    def __init__(self, config: Config, sink: Sink) -> None:
+        self._config = config
+        self._sink = sink
+
+    def _kept(self, headers: Headers) -> Headers:
+        excluded = self._config.exclude_headers
+        return [pair for pair in headers if pair[0] not in excluded] if excluded else headers
+
+    async def write(self, data: Buffer) -> None:
+        raise NotImplementedError
+
+    async def send_file(self, path: str, length: int | None) -> None:
+        """Sends a file as it is read, off the event loop; ``length`` bytes of it, where the headers promise that many.
+
+        Raises OSError for a file that cannot be read or is shorter than promised.
+        """
+        loop = asyncio.get_running_loop()
+        file: BufferedReader = await loop.run_in_executor(None, open, path, "rb")
+        try:
+            left = length
+            while left is None or left > 0:
+                size = FILE_CHUNK if left is None else min(FILE_CHUNK, left)
+                data = await loop.run_in_executor(None, file.read, size)
+                if not data:
+                    break
+                left = None if left is None else left - len(data)
+                await self.write(data)
+        finally:
+            file.close()
+        if left:
+            raise OSError(f"{path} is {left} bytes shorter than the content-length of its response")
+
+
+class StreamingResponder(_Responder):
+    """Each piece goes to the sink at once."""
+
+    __slots__ = ("_source", "end", "write")
+
+    def __init__(self, config: Config, source: StreamingSource, sink: Sink) -> None:
+        super().__init__(config, sink)
+        self._source = source
+        # The sink's own, with nothing in between: this is the path of every message.
+        self.write = sink.write  # type: ignore[method-assign]
+        self.end = sink.end
+
+    async def start(self, status: int, headers: Headers) -> None:
+        await self._sink.start(self._source.to_prelude(status, self._kept(headers)))
+
+
+class BufferedResponder(_Responder):
+    """Everything is kept until the end, and becomes one answer: for sources and modes that cannot stream."""
+
+    __slots__ = ("_body", "_event", "_headers", "_source", "_status")
+
+    def __init__(self, config: Config, source: Source, event: Mapping[str, Any], sink: Sink) -> None:
+        super().__init__(config, sink)
+        self._source = source
+        self._event = event
+        self._status = 0
+        self._headers: Headers = ()
+        self._body = bytearray()
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self._status, self._headers = status, self._kept(headers)
+
+    async def write(self, data: Buffer) -> None:
+        self._body += data
+
+    async def end(self, data: Buffer) -> None:
+        self._body += data
+        fields = {name: value.decode("latin-1") for name, value in self._headers}
+        is_text = self._config.is_text(fields.get(b"content-type", ""), fields.get(b"content-encoding", ""))
+        body = bytes(self._body)
+        answer = self._source.to_answer(self._event, self._status, self._headers, body, is_text and _is_utf8(body))
+        await self._sink.reply(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+
+    async def replace(self, status: int, headers: Headers, body: bytes) -> None:
+        """Forgets what was kept and ends with another answer: nobody has seen anything yet."""
+        await self.start(status, headers)
+        self._body.clear()
+        await self.end(body)
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

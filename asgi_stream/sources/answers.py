@@ -1,0 +1,115 @@
+"""How buffered answers are encoded: the parts that the sources share.
+
+A buffered answer is one JSON object. Its size, which every source limits, is that of the object as compact JSON in
+UTF-8, with the body as it stands in it: base64 makes four bytes of three.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from asgi_stream.errors import AnswerTooLarge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+__all__ = ["HOP_BY_HOP", "answer_1", "answer_2", "check_size", "encode_body", "group_headers", "join_headers"]
+
+# RFC 9110, 7.6.1: these speak of one connection, and Lambda's is not the client's.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+LAMBDA_LIMIT = 6 * 1024 * 1024  # bytes; AWS: the payload of a synchronous invocation
+
+
+def _decode(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+    for raw_name, raw_value in headers:
+        name = raw_name.decode("latin-1").lower()
+        if name not in HOP_BY_HOP and not name.startswith("proxy-"):
+            yield name, raw_value.decode("latin-1")
+
+
+def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[str]]:
+    """Returns (headers, cookies): repeated headers joined with a comma, each ``set-cookie`` apart, none hop-by-hop."""
+    joined: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in _decode(headers):
+        if name == "set-cookie":
+            cookies.append(value)
+        else:
+            joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined, cookies
+
+
+def group_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    """Returns every header's values in their order, cookies too, none hop-by-hop."""
+    grouped: dict[str, list[str]] = {}
+    for name, value in _decode(headers):
+        grouped.setdefault(name, []).append(value)
+    return grouped
+
+
+def encode_body(body: bytes, is_text: bool) -> tuple[str, bool]:
+    """Returns (body, is base64). Text that is no UTF-8 is binary, whatever its content type says."""
+    if is_text or not body:
+        try:
+            return body.decode(), False
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(body).decode("ascii"), True
+
+
+def check_size(answer: dict[str, Any], limit: int, taker: str) -> dict[str, Any]:
+    """Returns the answer. Raises AnswerTooLarge where its JSON is longer than ``limit`` bytes."""
+    size = len(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > limit:
+        raise AnswerTooLarge(f"the answer is {size} bytes of JSON, {taker} takes {limit} at most")
+    return answer
+
+
+def answer_2(
+    status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, is_text: bool, taker: str
+) -> dict[str, Any]:
+    """Returns a payload 2.0 answer: ``statusCode``, ``headers``, ``cookies``, ``body``, ``isBase64Encoded``."""
+    joined, cookies = join_headers(headers)
+    text, is_base64 = encode_body(body, is_text)
+    answer: dict[str, Any] = {"statusCode": status, "headers": joined, "body": text, "isBase64Encoded": is_base64}
+    if cookies:
+        answer["cookies"] = cookies
+    return check_size(answer, LAMBDA_LIMIT, taker)
+
+
+def answer_1(
+    status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, is_text: bool, taker: str
+) -> dict[str, Any]:
+    """Returns a payload 1.0 answer: ``statusCode``, ``multiValueHeaders``, ``body``, ``isBase64Encoded``."""
+    text, is_base64 = encode_body(body, is_text)
+    answer = {
+        "statusCode": status,
+        "multiValueHeaders": group_headers(headers),
+        "body": text,
+        "isBase64Encoded": is_base64,
+    }
+    return check_size(answer, LAMBDA_LIMIT, taker)
+
+
+def reason_phrase(status: int) -> str:
+    """Returns "Not Found" for 404, an empty str for a code without a name."""
+    # Only load balancers and Lambda@Edge want it, and it costs others a start.
+    from http import HTTPStatus
+
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

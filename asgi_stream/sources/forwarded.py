@@ -1,0 +1,56 @@
+"""Who called, by what scheme, and which server: read from what a client and the proxies before Lambda put into headers.
+
+Nothing here raises: an odd port, host or scheme gives way to what is usual.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["read_client", "read_scheme", "read_server"]
+
+
+def read_scheme(headers: Mapping[str, str]) -> str:
+    """``http`` or ``https``: what the client spoke to the first proxy; ``https`` where no header tells it."""
+    forwarded = headers.get("x-forwarded-proto") or headers.get("cloudfront-forwarded-proto", "")
+    return "http" if _first(forwarded).lower() == "http" else "https"
+
+
+def read_client(forwarded_for: str) -> tuple[str, int] | None:
+    """Returns (address, port) of the first in an ``x-forwarded-for``, port 0 where it has none; None for no address."""
+    address = next((part.strip() for part in forwarded_for.split(",") if part.strip()), "")
+    name, port = _split_port(address)
+    return (name, _port(port) or 0) if name else None
+
+
+def read_server(host: str, forwarded_port: str, scheme: str) -> tuple[str, int] | None:
+    """Returns (host, port) from a Host header and ``x-forwarded-port``; None where no host can be told."""
+    name, port = _split_port(host.strip())
+    if not name:
+        return None
+    for candidate in (_port(_first(forwarded_port)), _port(port)):
+        if candidate is not None:
+            return name, candidate
+    return name, 80 if scheme == "http" else 443
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    if host.startswith("["):
+        name, _, rest = host[1:].partition("]")
+        return name, rest.removeprefix(":")
+    if host.count(":") > 1:
+        return host, ""  # IPv6 without its brackets
+    name, _, port = host.partition(":")
+    return name, port
+
+
+def _port(text: str) -> int | None:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535:
+        return int(text)
+    return None
+
+
+def _first(listed: str) -> str:
+    return listed.partition(",")[0].strip()

@@ -1,0 +1,148 @@
+"""What the events of API Gateway, Function URLs and load balancers have in common.
+
+Payload 2.0 is what Function URLs and HTTP APIs send; payload 1.0 is the older shape of REST APIs, which HTTP APIs can
+send too and which load balancers follow in part.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, quote_plus, unquote
+
+from asgi_stream.errors import EventError
+from asgi_stream.sources.forwarded import read_client
+from asgi_stream.sources.request import build_request, encode, field, read_body, read_headers, read_method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from asgi_stream.sources.request import HttpRequest
+
+__all__ = ["is_authorizer", "is_payload_2", "read_pairs", "request_1", "request_2"]
+
+# RFC 3986, 3.3: what may stand in a path as it is.
+PATH_SAFE = "/!$&'()*+,;=:@-._~"
+
+
+def is_payload_2(event: Mapping[str, Any]) -> bool:
+    """True for a request in payload format 2.0, of a Function URL or an HTTP API."""
+    context = event.get("requestContext")
+    return (
+        event.get("version") == "2.0" and isinstance(context, dict) and "http" in context and not is_authorizer(event)
+    )
+
+
+def is_function_url(event: Mapping[str, Any]) -> bool:
+    """True where the domain is a Function URL's: nothing else in payload 2.0 tells it from an HTTP API."""
+    context = event.get("requestContext")
+    return isinstance(context, dict) and ".lambda-url." in str(context.get("domainName"))
+
+
+def is_authorizer(event: Mapping[str, Any]) -> bool:
+    """True for an event that asks a Lambda authorizer about a request: it looks like one, and wants a policy."""
+    return "methodArn" in event or "routeArn" in event
+
+
+def is_custom_domain(event: Mapping[str, Any]) -> bool:
+    """True where API Gateway was called by a domain name that is not its own: no stage stands in the path."""
+    domain = field(event, "requestContext.domainName", str, "")
+    return bool(domain) and ".execute-api." not in domain
+
+
+def read_pairs(event: Mapping[str, Any], single: str, multi: str = "") -> list[tuple[str, str]]:
+    """Returns (name, value) pairs of the object of lists ``multi``, or of the object ``single`` where that is empty.
+
+    Raises EventError that names the field at fault.
+    """
+    pairs = []
+    if multi:
+        for name, values in field(event, multi, dict, {}).items():
+            if not isinstance(values, list):
+                raise EventError(f"the event's {multi}.{name} must be a list, not {type(values).__name__}")
+            pairs += [(name, _text(value, f"{multi}.{name}")) for value in values]
+    if not pairs:
+        pairs = [(name, _text(value, f"{single}.{name}")) for name, value in field(event, single, dict, {}).items()]
+    return pairs
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise EventError(f"the event's {name} must be a str, not {type(value).__name__}")
+    return value
+
+
+def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -> HttpRequest:
+    """Returns the request in a payload 2.0 event; ``decoded`` says that its rawPath is. Raises EventError."""
+    raw_path = field(event, "rawPath", str, "") or "/"
+    cookies = field(event, "cookies", list, [])
+    if not all(isinstance(cookie, str) for cookie in cookies):
+        raise EventError("the event's cookies must be a list of str")
+    source_ip = field(event, "requestContext.http.sourceIp", str, "")
+    return build_request(
+        method=read_method(event, "requestContext.http.method"),
+        path=raw_path if decoded else unquote(raw_path),
+        raw_path=quote_path(raw_path) if decoded else encode(raw_path),
+        query_string=encode(field(event, "rawQueryString", str, "")),
+        headers=read_headers(read_pairs(event, "headers"), cookies),
+        body=read_body(event),
+        client=(source_ip, 0) if source_ip else None,
+        host=field(event, "requestContext.domainName", str, ""),
+        protocol=field(event, "requestContext.http.protocol", str, ""),
+        root_path=root_path,
+    )
+
+
+def request_1(event: Mapping[str, Any], *, path: str, raw_path: bytes, root_path: str) -> HttpRequest:
+    """Returns the request in a payload 1.0 event, whose paths the source has read. Raises EventError.
+
+    Query parameters came decoded: they are encoded again, spaces as ``+``.
+    """
+    headers = read_headers(read_pairs(event, "headers", "multiValueHeaders"))
+    query = read_pairs(event, "queryStringParameters", "multiValueQueryStringParameters")
+    source_ip = field(event, "requestContext.identity.sourceIp", str, "")
+    return build_request(
+        method=read_method(event, "httpMethod"),
+        path=path,
+        raw_path=raw_path,
+        query_string="&".join(f"{_quote_query(name)}={_quote_query(value)}" for name, value in query).encode(),
+        headers=headers,
+        body=read_body(event),
+        client=(source_ip, 0) if source_ip else read_client(headers.first.get("x-forwarded-for", "")),
+        host=field(event, "requestContext.domainName", str, ""),
+        protocol=field(event, "requestContext.protocol", str, ""),
+        root_path=root_path,
+    )
+
+
+def quote_path(path: str) -> bytes:
+    """Percent-encodes a path that was decoded. The original is lost: this is one that decodes to the same."""
+    return quote(encode(path), safe=PATH_SAFE).encode("ascii")
+
+
+def _quote_query(text: str) -> str:
+    return quote_plus(encode(text))
+
+
+def stage_prefix(event: Mapping[str, Any], path: str) -> str:
+    """Returns ``/stage`` where the event's named stage is the first segment of ``path``, else an empty str."""
+    stage = field(event, "requestContext.stage", str, "")
+    prefix = f"/{stage}"
+    if not stage or stage == "$default" or is_custom_domain(event):
+        return ""
+    return prefix if path == prefix or path.startswith(f"{prefix}/") else ""
+
+
+def context_prefix(event: Mapping[str, Any], path: str) -> str:
+    """Returns what ``requestContext.path`` has in front of ``path``, an empty str for nothing.
+
+    Both are decoded. ``path`` begins with a slash, so that what is cut off is whole segments.
+    """
+    full = unquote(field(event, "requestContext.path", str, ""))
+    if path == "/":
+        prefix = full.rstrip("/")
+    elif path.startswith("/") and full.endswith(path):
+        prefix = full[: -len(path)]
+    else:
+        prefix = ""
+    return prefix if prefix.startswith("/") else ""

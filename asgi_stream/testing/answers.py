@@ -1,0 +1,51 @@
+"""What a client gets for an answer in one piece, and for what a REST API adds to a prelude. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from asgi_stream.local.prelude import ResponseStart, parse_prelude
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["add_multi_values", "read_answer"]
+
+
+def add_multi_values(start: ResponseStart | None, prelude: Mapping[str, Any]) -> ResponseStart | None:
+    """Returns ``start`` with its prelude's ``multiValueHeaders``, which win over ``headers``. Raises InvalidPrelude."""
+    grouped = prelude.get("multiValueHeaders")
+    if start is None or not grouped:
+        return start
+    more = [
+        pair
+        for name, values in grouped.items()
+        for value in values
+        for pair in parse_prelude(json.dumps({"headers": {name: value}}).encode()).headers
+    ]
+    replaced = {name.lower().encode("latin-1") for name in grouped}
+    return ResponseStart(start.status, [pair for pair in start.headers if pair[0] not in replaced] + more)
+
+
+def read_answer(answer: Mapping[str, Any]) -> tuple[ResponseStart, bytes]:
+    """Returns status, headers and body of a buffered answer: Lambda@Edge's shape, or that of all others."""
+    if "status" in answer:
+        pairs = [(name, entry["value"]) for name, entries in answer["headers"].items() for entry in entries]
+        is_base64 = answer.get("bodyEncoding") == "base64"
+    else:
+        grouped = answer.get("multiValueHeaders") or {}
+        replaced = {name.lower() for name in grouped}
+        pairs = [pair for pair in answer.get("headers", {}).items() if pair[0].lower() not in replaced]
+        pairs += [(name, value) for name, values in grouped.items() for value in values]
+        pairs += [("set-cookie", cookie) for cookie in answer.get("cookies", ())]
+        is_base64 = answer.get("isBase64Encoded", False)
+    status = int(answer.get("status") or answer.get("statusCode", 200))
+    text = answer.get("body") or ""
+    return ResponseStart(status, list(_encode(pairs))), base64.b64decode(text) if is_base64 else text.encode()
+
+
+def _encode(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[bytes, bytes]]:
+    for name, value in pairs:
+        yield name.lower().encode("latin-1"), value.encode("latin-1")

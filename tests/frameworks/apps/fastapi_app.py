@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import FastAPI, Form
+from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+
+if TYPE_CHECKING:
+    from tests.frameworks.apps.stage import Stage
+
+
+def make(stage: Stage) -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(stage.pieces(), media_type="text/plain")
+
+    @app.get("/file")
+    def file() -> FileResponse:
+        return FileResponse(stage.file)
+
+    @app.get("/redirect")
+    async def redirect() -> RedirectResponse:
+        return RedirectResponse("/target", 303)
+
+    @app.post("/form")
+    def form(field: Annotated[str, Form()]) -> PlainTextResponse:
+        return PlainTextResponse(f"field={field}")
+
+    @app.get("/error")
+    def error() -> None:
+        raise ValueError("boom")
+
+    return app

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from tests.frameworks.apps.stage import Stage
+
+
+def make(stage: Stage) -> Starlette:
+    async def stream(request: Request) -> Response:
+        return StreamingResponse(stage.pieces(), media_type="text/plain")
+
+    async def file(request: Request) -> Response:
+        return FileResponse(stage.file)
+
+    async def redirect(request: Request) -> Response:
+        return RedirectResponse("/target", 303)
+
+    async def form(request: Request) -> Response:
+        async with request.form() as fields:
+            return PlainTextResponse(f"field={fields['field']}")
+
+    async def error(request: Request) -> Response:
+        raise ValueError("boom")
+
+    return Starlette(
+        routes=[
+            Route("/stream", stream),
+            Route("/file", file),
+            Route("/redirect", redirect),
+            Route("/form", form, methods=["POST"]),
+            Route("/error", error),
+        ]
+    )

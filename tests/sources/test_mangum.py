@@ -1,0 +1,157 @@
+"""Mangum as an oracle: the same event through its handlers and through our sources.
+
+What differs on purpose is the table DIFFERENCES, with the reason; everything else must be equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from mangum.handlers import ALB, APIGateway, HTTPGateway, LambdaAtEdge
+
+from asgi_stream.asgi.scope import http_scope
+from asgi_stream.sources import find_source
+from asgi_stream.testing import events
+from tests.sources.recorded import NAMES, recorded
+from tests.sources.test_round_trip import SOURCES, Sent, requests
+
+HANDLERS: Any = (ALB, HTTPGateway, APIGateway, LambdaAtEdge)
+CONFIG: Any = {"api_gateway_base_path": "/", "text_mime_types": [], "exclude_headers": []}
+
+# key of the scope -> why it is not compared as it stands; `comparable` says what is compared instead
+DIFFERENCES = {
+    "asgi": "we offer HTTP 2.5, so that frameworks stream without watching for a disconnect",
+    "raw_path": "Mangum has none; ours is what the client sent, where the event tells it",
+    "path": "decoded once: Mangum decodes what is decoded already (payload 2.0), and does not decode a uri of Edge; "
+    "a REST API's stage is in ours, since root_path is",
+    "root_path": "Mangum has none; ours is the stage",
+    "query_string": "+ and %2F survive at a load balancer, where Mangum decodes and encodes again: equal once decoded",
+    "headers": "repeated headers stay apart, which Mangum joins (API Gateway) or takes the first of (Edge); cookies "
+    "come once, at the end; values are Latin-1 bytes, as ASGI has them, not UTF-8",
+    "server": "the port where no header tells it is the scheme's, not always 80; no host is None, not 'mangum'",
+    "client": "an address of several in x-forwarded-for is the first; none is None, not an empty str",
+    "state": "Mangum's lifespan adds it elsewhere",
+    "extensions": "Mangum has none",
+    "http_version": "the one in the event, where Mangum says 1.1",
+}
+
+
+def mangum_scope(event: dict[str, Any]) -> dict[str, Any]:
+    for handler in HANDLERS:
+        if handler.infer(event, None, CONFIG):
+            scope: dict[str, Any] = handler(event, None, CONFIG).scope
+            return scope
+    raise AssertionError("Mangum does not know the event")
+
+
+def compare(event: dict[str, Any]) -> None:
+    source = find_source(event)
+    request = source.to_request(event)
+    theirs = mangum_scope(event)
+    ours = http_scope(request, {})
+    for key in theirs.keys() | ours.keys():
+        if key not in DIFFERENCES and not key.startswith("aws."):
+            assert ours[key] == theirs[key], key
+    edge = source.name == "lambda_edge"
+    # What their path would be, decoded as often as ours.
+    their_path = {"lambda_edge": request.raw_path.decode(), "rest_api": request.path.removeprefix(request.root_path)}
+    if "%" not in request.path:
+        assert theirs["path"] == their_path.get(source.name, request.path)
+    if source.name == "alb":
+        decoded = [parse_qsl(scope["query_string"].decode(), keep_blank_values=True) for scope in (ours, theirs)]
+        assert decoded[0] == decoded[1]
+    else:
+        assert ours["query_string"] == theirs["query_string"]
+    assert folded(ours["headers"], edge, "latin-1") == folded(theirs["headers"], edge, "utf-8")
+    if "x-forwarded-port" in folded(ours["headers"], edge, "latin-1"):
+        assert theirs["server"] == ours["server"]
+    elif ours["server"] is not None and "host" in folded(ours["headers"], edge, "latin-1"):
+        assert theirs["server"][0] == ours["server"][0]
+    if ours["client"] is not None:
+        assert theirs["client"] == ours["client"]
+
+
+def folded(headers: Any, first: bool, charset: str) -> dict[str, str]:
+    """Headers with one value each: the first, or all of them joined without regard to the separator."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name.decode(), []).append(value.decode(charset))
+    if first:
+        return {name: found[0].partition("; ")[0] if name == "cookie" else found[0] for name, found in values.items()}
+    return {name: ",".join(found).replace(", ", ",").replace("; ", ",") for name, found in values.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documented_events(name: str) -> None:
+    compare(recorded(name))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@given(sent=requests)
+def test_any_request(name: str, sent: Sent) -> None:
+    build, settings, _ = SOURCES[name]
+    target = f"{sent.path}?{sent.query}" if sent.query else sent.path
+    compare(build(sent.method, target, sent.headers, sent.body, **settings))
+
+
+def both(event: dict[str, Any], key: str) -> tuple[Any, Any]:
+    return http_scope(find_source(event).to_request(event), {})[key], mangum_scope(event)[key]
+
+
+def several_addresses() -> dict[str, Any]:
+    event = recorded("alb")
+    event["headers"]["x-forwarded-for"] = "198.51.100.1, 192.0.2.7"
+    return event
+
+
+def over_http_2() -> dict[str, Any]:
+    event = recorded("function_url")
+    event["requestContext"]["http"]["protocol"] = "HTTP/2.0"
+    return event
+
+
+REPEATED = [("Host", "h"), ("a", "1"), ("a", "2")]
+ADDRESS = "d111111abcdef8.cloudfront.net"
+DEMONSTRATED = [
+    ("path", events.function_url_event("GET", "/a%252520b"), "/a%2520b", "/a%20b"),
+    ("path", events.lambda_edge_event("GET", "/a%20b"), "/a b", "/a%20b"),
+    ("path", events.rest_api_event("GET", "/a"), "/prod/a", "/a"),
+    ("root_path", events.rest_api_event("GET", "/a"), "/prod", ""),
+    ("raw_path", events.function_url_event("GET", "/a%2Fb"), b"/a%2Fb", None),
+    ("query_string", events.alb_event("GET", "/?a=%20&b=~%2f"), b"a=%20&b=~%2f", b"a=+&b=~%2F"),
+    (
+        "headers",
+        events.lambda_edge_event("GET", "/", REPEATED),
+        [(b"host", b"h"), (b"a", b"1"), (b"a", b"2")],
+        [[b"host", b"h"], [b"a", b"1"]],
+    ),
+    (
+        "headers",
+        events.lambda_edge_event("GET", "/", [("Host", "\xe9")]),
+        [(b"host", b"\xe9")],
+        [[b"host", b"\xc3\xa9"]],
+    ),
+    ("client", recorded("alb_health_check"), None, ("", 0)),
+    ("client", several_addresses(), ("198.51.100.1", 0), ("198.51.100.1, 192.0.2.7", 0)),
+    ("server", recorded("alb_health_check"), None, ("mangum", 80)),
+    ("server", recorded("lambda_edge_viewer"), (ADDRESS, 443), (ADDRESS, 80)),
+    ("http_version", over_http_2(), "2", "1.1"),
+]
+
+
+@pytest.mark.parametrize(("key", "event", "ours", "theirs"), DEMONSTRATED)
+def test_the_differences_are_there(key: str, event: dict[str, Any], ours: Any, theirs: Any) -> None:
+    assert both(event, key) == (ours, theirs)
+
+
+def test_each_difference_has_a_reason_and_is_shown_or_is_about_a_key_that_mangum_lacks() -> None:
+    event = recorded("rest_api")
+    theirs = mangum_scope(event)
+    ours = http_scope(find_source(event).to_request(event), {})
+    assert all(DIFFERENCES.values())
+    shown = {key for key, *_ in DEMONSTRATED} | (ours.keys() - theirs.keys()) | {"asgi"}
+    assert DIFFERENCES.keys() == shown
+    assert ours["asgi"] != theirs["asgi"]

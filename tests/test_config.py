@@ -1,0 +1,163 @@
+"""Settings: arguments, environment variables, and what is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asgi_stream import ConfigurationError, StreamingAdapter
+from asgi_stream.config import TEXT_MIME_TYPES, Config, load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
+    return load_config(arguments, environ or {}, sources=("mine",))
+
+
+def test_defaults() -> None:
+    assert config() == Config("auto", (), "", "", TEXT_MIME_TYPES, frozenset())
+    assert config().streams("function_url")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("lifespan", "off", "off"),
+        ("root_path", "/v1/", "/v1"),
+        ("root_path", "v1/a", "/v1/a"),
+        ("root_path", "/", ""),
+        ("api_gateway_base_path", "/", ""),
+        ("api_gateway_base_path", "/base", "/base"),
+        ("text_mime_types", ["Text/", "x/y"], ("text/", "x/y")),
+        ("exclude_headers", ["X-Powered-By"], frozenset({b"x-powered-by"})),
+        ("invoke_mode", "buffered", (("function_url", "buffered"), ("rest_api", "buffered"))),
+        ("invoke_mode", {"rest_api": "buffered"}, (("rest_api", "buffered"),)),
+        ("invoke_mode", {"mine": "stream"}, (("mine", "stream"),)),
+    ],
+)
+def test_arguments(name: str, value: Any, expected: object) -> None:
+    assert getattr(config(**{name: value}), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "expected"),
+    [
+        ("ASGI_STREAM_LIFESPAN", "on", "lifespan", "on"),
+        ("ASGI_STREAM_ROOT_PATH", "/v1", "root_path", "/v1"),
+        ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
+        ("ASGI_STREAM_EXCLUDE_HEADERS", "a,B", "exclude_headers", frozenset({b"a", b"b"})),
+        (
+            "ASGI_STREAM_INVOKE_MODE",
+            "buffered",
+            "invoke_mode",
+            (("function_url", "buffered"), ("rest_api", "buffered")),
+        ),
+        (
+            "ASGI_STREAM_INVOKE_MODE",
+            "function_url=stream, rest_api=buffered",
+            "invoke_mode",
+            (("function_url", "stream"), ("rest_api", "buffered")),
+        ),
+    ],
+)
+def test_variables(variable: str, value: str, name: str, expected: object) -> None:
+    assert getattr(config({variable: value}), name) == expected
+
+
+def test_an_argument_beats_its_variable() -> None:
+    assert config({"ASGI_STREAM_LIFESPAN": "on"}, lifespan="off").lifespan == "off"
+
+
+def test_each_source_has_its_mode() -> None:
+    modes = config(invoke_mode={"rest_api": "buffered"})
+    assert modes.streams("function_url")
+    assert not modes.streams("rest_api")
+    assert modes.streams("mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("lifespan", "maybe", "lifespan must be one of auto, on, off, not 'maybe'"),
+        ("lifespan", True, "lifespan must be one of"),
+        ("invoke_mode", "RESPONSE_STREAM", "invoke_mode must be one of stream, buffered, not 'RESPONSE_STREAM'"),
+        ("invoke_mode", {"alb": "stream"}, "a source in invoke_mode must be one of function_url, rest_api, mine"),
+        ("invoke_mode", {"rest_api": "fast"}, "invoke_mode must be one of stream, buffered, not 'fast'"),
+        ("invoke_mode", 7, "invoke_mode must be a mode or a mapping"),
+        ("root_path", 7, "root_path must be a path"),
+        ("root_path", "/a?b", "root_path must be a decoded path without a query"),
+        ("api_gateway_base_path", "//a//b", "api_gateway_base_path must be a decoded path"),
+        ("text_mime_types", 7, "text_mime_types must be a list of texts"),
+        ("exclude_headers", [b"a"], "exclude_headers must be a list of texts"),
+    ],
+)
+def test_what_is_refused(name: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        config(**{name: value})
+
+
+def test_a_variable_says_its_own_name() -> None:
+    with pytest.raises(ConfigurationError, match="ASGI_STREAM_LIFESPAN must be one of"):
+        config({"ASGI_STREAM_LIFESPAN": "maybe"})
+
+
+def test_an_unknown_variable() -> None:
+    with pytest.raises(
+        ConfigurationError, match="ASGI_STREAM_LIFE is not a setting; these are: ASGI_STREAM_API_GATEWAY"
+    ):
+        config({"ASGI_STREAM_LIFE": "on"})
+
+
+def test_variables_of_the_runtime_and_of_others_are_let_be() -> None:
+    assert config({"ASGI_STREAM_LOOP": "uvloop", "OTHER": "x"}) == config()
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    raise NotImplementedError
+
+
+def test_the_adapter_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASGI_STREAM_ROOT_PATH", "/v1")
+    assert StreamingAdapter(app).config.root_path == "/v1"
+    monkeypatch.setenv("ASGI_STREAM_ODD", "1")
+    with pytest.raises(ConfigurationError):
+        StreamingAdapter(app)
+
+
+@pytest.mark.parametrize("bad", [None, "app", 7])
+def test_what_is_no_app(bad: Any) -> None:
+    with pytest.raises(ConfigurationError, match="needs an ASGI application"):
+        StreamingAdapter(bad)
+
+
+def test_what_is_no_function() -> None:
+    with pytest.raises(ConfigurationError, match="on_event must be a function"):
+        StreamingAdapter(app, on_event="handle")  # type: ignore[arg-type]
+
+
+def test_an_unknown_argument() -> None:
+    with pytest.raises(TypeError, match="lifespam"):
+        StreamingAdapter(app, lifespam="on")  # type: ignore[call-arg]
+
+
+def test_a_configuration_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        config().lifespan = "off"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding", "expected"),
+    [
+        ("text/html; charset=utf-8", "", True),
+        ("Application/JSON", "", True),
+        ("application/vnd.api+json", "", True),
+        ("image/png", "", False),
+        ("", "", False),
+        ("text/html", "gzip", False),
+    ],
+)
+def test_what_is_text(content_type: str, encoding: str, expected: bool) -> None:
+    assert config().is_text(content_type, encoding) is expected

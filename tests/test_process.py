@@ -1,0 +1,167 @@
+"""The runtime as a process: how it ends, what it says, and what cannot end it. The real ``bootstrap``, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import asgi_stream
+from asgi_stream.local.environment import lambda_environment
+from asgi_stream.local.function_error import FunctionError
+from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
+from tests.support.dev import environment
+from tests.support.events import function_url_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asgi_stream.local.invocation import Collected
+
+pytestmark = pytest.mark.anyio
+
+BOOTSTRAP = Path(asgi_stream.__file__).parent / "bootstrap"
+
+
+class Process:
+    """A function's process and its Runtime API."""
+
+    def __init__(self, api: RuntimeApiServer, child: asyncio.subprocess.Process) -> None:
+        self.api = api
+        self.child = child
+
+    async def invoke(self, path: str) -> Collected:
+        invocation = await self.api.invoke(json.dumps(function_url_event(path=path)).encode())
+        return await invocation.collect()
+
+    async def end(self) -> tuple[int | None, str]:
+        """Waits for the exit; returns the code and all that was printed."""
+        output, _ = await self.child.communicate()
+        return self.child.returncode, output.decode()
+
+
+@contextlib.asynccontextmanager
+async def process(handler: str) -> AsyncIterator[Process]:
+    async with RuntimeApiServer() as api:
+        child = await asyncio.create_subprocess_exec(
+            str(BOOTSTRAP),
+            sys.executable,
+            "/var/runtime/bootstrap.py",
+            env=lambda_environment(f"tests.apps.process:{handler}", api.address, environment()),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        watcher = asyncio.create_task(_watch(child, api))
+        try:
+            yield Process(api, child)
+        finally:
+            if child.returncode is None:
+                child.kill()
+            await child.communicate()
+            await watcher
+
+
+async def _watch(child: asyncio.subprocess.Process, api: RuntimeApiServer) -> None:
+    await child.wait()
+    api.fail(FunctionError("Runtime.ExitError", {"errorMessage": "the process has ended"}))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_while_idle_ends_the_lifespan_and_the_process(number: signal.Signals) -> None:
+    async with process("handler") as running:
+        assert (await running.invoke("/")).body.endswith(b"hello")
+        await running.api.idle()
+        running.child.send_signal(number)
+        assert await running.end() == (0, "startup\nshutdown\n")
+
+
+async def test_a_signal_in_mid_stream() -> None:
+    async with process("handler") as running:
+        invocation = await running.api.invoke(json.dumps(function_url_event(path="/waits")).encode())
+        pieces = aiter(invocation)
+        while not (await anext(pieces)).data.endswith(b"waiting"):
+            pass
+        running.child.send_signal(signal.SIGTERM)
+        code, output = await running.end()
+        assert (code, output) == (0, "startup\ncancelled\nshutdown\n")
+
+
+async def test_a_shutdown_that_fails_is_logged() -> None:
+    async with process("fails_at_shutdown") as running:
+        await running.api.idle()
+        running.child.terminate()
+        code, output = await running.end()
+        assert code == 0
+        assert "The function failed to shut down\nTraceback" in output
+        assert "LifespanError: the app's shutdown failed: still busy" in output
+
+
+async def test_a_startup_that_fails_is_an_init_error() -> None:
+    async with process("fails_at_startup") as running:
+        with pytest.raises(EnvironmentFailed) as failed:
+            await running.api.idle()
+        assert failed.value.error.error_type == "Function.LifespanError"
+        assert failed.value.error.details["errorMessage"] == "the app's startup failed: no database"
+        code, output = await running.end()
+        assert code == 1
+        assert "The function could not be started\nTraceback" in output
+
+
+async def test_a_startup_that_exits_is_an_init_error() -> None:
+    async with process("exits_at_startup") as running:
+        with pytest.raises(EnvironmentFailed) as failed:
+            await running.api.idle()
+        assert failed.value.error.details["errorMessage"] == "the app raised SystemExit(3) in its lifespan"
+        assert (await running.end())[0] == 1
+
+
+async def test_a_startup_that_raises_is_warned_of() -> None:
+    async with process("raises_at_startup") as running:
+        assert (await running.invoke("/")).body.endswith(b"hello")
+        await running.api.idle()
+        running.child.terminate()
+        code, output = await running.end()
+        assert code == 0
+        assert "is taken to have no lifespan\nTraceback" in output
+        assert "ConnectionError: the database is down" in output
+
+
+@pytest.mark.parametrize(
+    ("path", "reported"),
+    [
+        ("/leaves-an-exit", False),
+        ("/leaves-an-exit-while-open", False),
+        ("/cancels-its-task", True),
+        ("/cancels-its-task-after-the-end", False),
+    ],
+)
+async def test_what_cannot_end_the_process(path: str, reported: bool) -> None:
+    async with process("handler") as running:
+        odd = await running.invoke(path)
+        assert (odd.error is not None) is reported
+        assert odd.body.endswith(b"Server Error" if reported and path == "/cancels-its-task" else b"hello")
+        pid = running.child.pid
+        assert (await running.invoke("/")).body.endswith(b"hello")
+        await running.api.idle()
+        assert running.child.pid == pid
+        running.child.terminate()
+        code, output = await running.end()
+        assert code == 0
+        if "exit" in path:
+            assert "wanted to end the process; it goes on" in output
+
+
+async def test_an_app_that_cancels_all_tasks_ends_the_process_and_says_so() -> None:
+    async with process("handler") as running:
+        await running.invoke("/cancels-everything")
+        code, output = await running.end()
+        assert code == 1
+        assert "[CRITICAL]" in output
+        assert "cancelled" in output
+        assert "Traceback" not in output
