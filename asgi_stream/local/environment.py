@@ -104,8 +104,8 @@ class Environment:
 
     @property
     def answered(self) -> bool:
-        """Whether it has answered its invocation and not yet polled for the next."""
-        return self.api.state is State.RESPONDED
+        """Whether it has answered its invocation: it polls for the next, or is about to."""
+        return self.api.state in (State.RESPONDED, State.IDLE)
 
     async def start(self) -> None:
         """Starts the child; does not wait for its init. What goes wrong is told by `idle` and `invoke`."""

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from asgi_stream.local.function_error import FunctionError
     from asgi_stream.local.invocation import Invocation
 
-# A runtime polls about a millisecond after its response's last byte. A request that comes within it waits
-# this long (seconds) for the poll before a further environment is started, or the request refused.
+# A runtime polls about a millisecond after its response's last byte. A request that comes within it waits for the poll,
+# in seconds: a little before a further environment is started, longer before it is refused.
 POLL_GRACE = 0.1
+THROTTLE_GRACE = 2.0
 
 
 class Throttled(Exception):
@@ -68,10 +69,10 @@ class Pool:
         if environment is None and self._ending():
             self._freed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), POLL_GRACE)
+                await asyncio.wait_for(self._freed.wait(), THROTTLE_GRACE if self._full else POLL_GRACE)
             environment = self._take()
         if environment is None:
-            if sum(environment.failure is None for environment in self._all) >= self._limit:
+            if self._full:
                 raise Throttled
             environment = await self._create()
         invocation = await environment.invoke(event, **options)
@@ -108,8 +109,12 @@ class Pool:
             self._drop(environment)
         return None
 
+    @property
+    def _full(self) -> bool:
+        return sum(environment.failure is None for environment in self._all) >= self._limit
+
     def _ending(self) -> bool:
-        """Whether an environment has answered and is about to poll."""
+        """Whether an environment has answered and is about to be free."""
         return any(environment.answered for environment in self._all)
 
     async def _create(self) -> Environment:
