@@ -153,6 +153,7 @@ class StreamingAdapter:
         except BaseException as error:
             if sink.done:
                 raise
+            sink.note(error)
             log_error("The app failed; its client gets a page of status 500", error)
             if cycle.has_page:
                 # Frameworks send their own page and then raise.

@@ -115,6 +115,9 @@ class Sink:
         self._advance("abort")
         await self._abort(error)
 
+    def note(self, error: BaseException) -> None:
+        """Is told of an error in whose place the next answer is a page. For sinks that show it to somebody."""
+
     def _advance(self, call: str) -> None:
         try:
             self.state = CALLS[self.state, call]

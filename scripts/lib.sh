@@ -52,8 +52,13 @@ make_venv() {
     rm -rf "$2"
     if ! output=$("$1" -m venv "$2" 2>&1); then
         rm -rf "$2"
+        case $output in
+            *ensurepip* | *'No module named venv'*)
+                fail "$1 has no module venv to make a virtual environment with. On Debian and Ubuntu: apt install python3-venv"
+                ;;
+        esac
         printf '%s\n' "$output" >&2
-        fail "$1 cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv"
+        fail "$1 could not make a virtual environment in $2 (see above)."
     fi
     printf '%s' "$identity" >"$2/.identity"
 }

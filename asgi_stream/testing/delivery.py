@@ -150,6 +150,9 @@ class Delivery(Sink):
             await self._handover.put(body)
         self._finish()
 
+    def note(self, error: BaseException) -> None:
+        self.raised = error
+
     async def _abort(self, error: BaseException) -> None:
         report = describe(error)
         if self.head is not None:

@@ -7,7 +7,6 @@ startup left behind, as the runtime does it. Unlike an environment on Lambda it 
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import time
 import uuid
@@ -51,26 +50,12 @@ class ExecutionEnvironment:
     """
 
     def __init__(self, app: ASGIApp | StreamingAdapter, timeout: float) -> None:
-        adapter = app if isinstance(app, StreamingAdapter) else StreamingAdapter(app)
-        # A copy whose app is watched: an answer in one piece carries a page or an error, and the page goes out.
-        self._adapter = copy.copy(adapter)
-        self._adapter.app = self._watched(adapter.app)
+        self._adapter = app if isinstance(app, StreamingAdapter) else StreamingAdapter(app)
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[contextvars.Context] | None = None
-        self._deliveries: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-
-    def _watched(self, app: ASGIApp) -> ASGIApp:
-        async def watched(scope: Any, receive: Any, send: Any) -> None:
-            try:
-                await app(scope, receive, send)
-            except BaseException as error:
-                self._deliveries[scope["aws.context"].aws_request_id].raised = error
-                raise
-
-        return watched
 
     async def start(self) -> contextvars.Context:
         """Runs the app's startup, once; later calls give what the first gave: its context variables, or LifespanError.
@@ -111,7 +96,6 @@ class ExecutionEnvironment:
         except LifespanError as error:
             await delivery.conclude(error)
             return delivery
-        self._deliveries[invocation.request_id] = delivery
         task = asyncio.get_running_loop().create_task(self._run(invocation, delivery), context=variables.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -124,7 +108,6 @@ class ExecutionEnvironment:
         except BaseException as raised:
             # All of them: SystemExit and KeyboardInterrupt would leave the task and end the event loop.
             error = raised
-        del self._deliveries[invocation.request_id]
         await delivery.conclude(error)
 
     @property

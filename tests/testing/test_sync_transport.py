@@ -22,21 +22,25 @@ def client(app: Any, **options: Any) -> httpx.Client:
 
 
 class Steps:
-    """Sends a piece, then waits for the test before the next."""
+    """Sends a piece, then waits for the test before the next. Nothing in it can keep the process alive."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = pieces
-        self.go = threading.Semaphore(0)
         self.ended = threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
+        self._loop = asyncio.get_running_loop()
+        self._go = asyncio.Semaphore(0)
         await start(send)
         for piece in self.pieces:
             await body(send, piece, more=True)
-            await asyncio.to_thread(self.go.acquire)
+            await self._go.acquire()
         await body(send)
         self.ended.set()
+
+    def go(self) -> None:
+        self._loop.call_soon_threadsafe(self._go.release)
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
@@ -51,7 +55,7 @@ def test_each_piece_is_read_before_the_app_sends_the_next(library: Any) -> None:
         for expected in (b"one", b"two"):
             assert next(pieces) == expected
             assert not app.ended.is_set()
-            app.go.release()
+            app.go()
         assert list(pieces) == []
         assert [chunk.size for chunk in exchange(response).chunks] == [3, 3]
 
@@ -62,7 +66,8 @@ def test_an_app_does_not_notice_that_its_client_has_left() -> None:
         with user.stream("GET", "/") as response:
             assert next(response.iter_raw()) == b"one"
         assert not app.ended.is_set()
-        app.go.release(3)
+        for _ in range(3):
+            app.go()
         exchange(response).wait()
         assert app.ended.is_set()
         assert len(exchange(response).chunks) == 3
@@ -149,22 +154,20 @@ def test_a_closed_transport_says_so() -> None:
 def test_waiting_on_the_event_loop_of_the_app_is_refused() -> None:
     refused: list[str] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        assert scope["type"] == "http"
-        await start(send)
-        await body(send, b"x", more=True)
-        await asyncio.to_thread(known.wait)
-        with pytest.raises(RuntimeError, match="await finished"):
-            exchange(responses[0]).wait()
-        refused.append("refused")
-        await body(send)
+    class App(Steps):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().__call__(scope, receive, send)
+            with pytest.raises(RuntimeError, match="await finished"):
+                exchange(responses[0]).wait()
+            refused.append("refused")
 
-    known = threading.Event()
+    app = App(b"x")
     responses: list[httpx.Response] = []
     with client(app) as user, user.stream("GET", "/") as response:
         responses.append(response)
-        known.set()
-        response.read()
+        assert next(response.iter_raw()) == b"x"
+        app.go()
+        exchange(response).wait()
     assert refused == ["refused"]
 
 

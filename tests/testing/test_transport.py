@@ -504,15 +504,21 @@ async def test_an_illegal_header_is_the_apps_error() -> None:
 
 
 async def test_the_end_of_a_body_waits_for_the_app() -> None:
-    done: list[str] = []
+    sent, go = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answers()(scope, receive, send)
-        await asyncio.get_running_loop().run_in_executor(None, done.append, "mail sent")
+        sent.set()
+        await go.wait()
 
     async with client(app) as user:
-        await user.get("/")
-        assert done == ["mail sent"]
+        request = asyncio.ensure_future(user.get("/"))
+        await sent.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not request.done()
+        go.set()
+        assert (await request).text == "hello"
 
 
 async def test_or_is_there_at_once() -> None:
@@ -625,9 +631,20 @@ async def test_a_prelude_of_more_than_16_kb_for_a_rest_api() -> None:
 
 async def test_a_prelude_that_lambda_would_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function_url, "to_prelude", lambda *_: Prelude(200, {"x": "\N{SNOWMAN}"}))
-    async with client(answers(), raise_app_exceptions=False) as user:
+    errors: list[OSError] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        for message in ({"type": "http.response.start", "status": 200}, {"type": "http.response.body", "body": b"x"}):
+            try:
+                await send(message)
+            except OSError as error:
+                errors.append(error)
+
+    async with client(app, raise_app_exceptions=False) as user:
         with pytest.raises(LambdaRefused, match="not a string of header characters"):
             await user.get("/")
+    assert [type(error) for error in errors] == [StreamClosed] * 2
 
 
 @pytest.mark.parametrize("value", [b"bytes", float("nan"), {1, 2}])
@@ -813,3 +830,22 @@ def test_nothing_but_httpx_is_needed() -> None:
     process = run(f"import sys; {own} print(json.dumps(sorted(set(sys.modules) - before)))")
     outside = {name.partition(".")[0] for name in json.loads(process.stdout)} - set(sys.stdlib_module_names)
     assert outside == {"asgi_stream"}
+
+
+@pytest.mark.parametrize("source", [*STREAMING, *BUFFERED])
+@pytest.mark.parametrize("swallows", [True, False])
+async def test_what_an_app_does_wrong_is_raised_from_every_source(source: Source, swallows: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await start(send)
+        if swallows:
+            with contextlib.suppress(AppError):
+                await send({"type": "http.response.body", "body": "text"})
+            await body(send, b"all is well")
+
+    async with client(app, source=source) as user:
+        with pytest.raises(AppError, match="must be bytes" if swallows else "before its response was complete"):
+            await user.get("/")
+    async with client(app, source=source, raise_app_exceptions=False) as user:
+        response = await user.get("/")
+    assert response.status_code == (200 if source in STREAMING else 500)
