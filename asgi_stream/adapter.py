@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import json
 import logging
+import threading
 
 from asgi_stream.asgi.cycle import PAGE, PAGE_HEADERS, HttpCycle
 from asgi_stream.asgi.lifespan import Lifespan
@@ -17,7 +18,7 @@ from asgi_stream.asgi.scope import http_scope
 from asgi_stream.config import load_config
 from asgi_stream.errors import AnswerTooLarge, ConfigurationError, UnknownEventError
 from asgi_stream.responders import BufferedResponder, StreamingResponder
-from asgi_stream.sources import can_stream, find_source
+from asgi_stream.sources import can_stream, check_source, find_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class StreamingAdapter:
             raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {app!r:.100}")
         if on_event is not None and not callable(on_event):
             raise ConfigurationError(f"on_event must be a function (event, context), not {on_event!r:.100}")
+        self._event_sources = tuple(event_sources)
+        for source in self._event_sources:
+            check_source(source)
         self.app = app
         self.config = load_config(
             {
@@ -100,16 +104,20 @@ class StreamingAdapter:
                 "text_mime_types": text_mime_types,
                 "exclude_headers": exclude_headers,
             },
-            sources=[source.name for source in event_sources],
+            sources=[source.name for source in self._event_sources],
         )
         self._on_event = on_event
-        self._event_sources = tuple(event_sources)
         self._lifespan = Lifespan(app, self.config.lifespan)
         self._managed: ManagedLoop | None = None
+        self._lock = threading.RLock()  # calls of the handler come one at a time
         self._warned = False
 
     async def startup(self) -> contextvars.Context:
-        """Starts the app's lifespan; returns the context variables that invocations see. Raises LifespanError."""
+        """Starts the app's lifespan, a new one each time; returns the context variables that invocations see.
+
+        Raises LifespanError.
+        """
+        self._lifespan = Lifespan(self.app, self.config.lifespan)
         await self._lifespan.startup()
         return self._lifespan.variables
 
@@ -167,7 +175,7 @@ class StreamingAdapter:
         if inspect.isawaitable(result):
             result = await result
         try:
-            payload = json.dumps(result).encode("ascii")
+            payload = json.dumps(result, allow_nan=False).encode("ascii")
         except (TypeError, ValueError) as error:
             raise TypeError(f"on_event returned what cannot be said in JSON: {error}") from error
         await sink.reply(payload)
@@ -183,15 +191,16 @@ class StreamingAdapter:
         LifespanError, EventError, and what ``on_event`` raises; an app that fails is answered with a page of status
         500.
         """
-        if self._managed is None:
-            from asgi_stream.managed import ManagedLoop
+        with self._lock:
+            if self._managed is None:
+                from asgi_stream.managed import ManagedLoop
 
-            self._managed = ManagedLoop(self)
-        return self._managed.call(event, context)
+                self._managed = ManagedLoop(self)
+            return self._managed.call(event, context)
 
     def close(self) -> None:
         """Ends the lifespan and the event loop that calls have started; a further call starts both anew."""
-        if self._managed is not None:
-            managed, self._managed = self._managed, None
-            managed.close()
-            self._lifespan = Lifespan(self.app, self.config.lifespan)
+        with self._lock:
+            if self._managed is not None:
+                managed, self._managed = self._managed, None
+                managed.close()

@@ -24,6 +24,7 @@ LIFESPAN_MODES = ("auto", "on", "off")
 INVOKE_MODES = ("stream", "buffered")
 # The sources whose platform can stream; for all others an answer is buffered, whatever the setting.
 STREAMING_SOURCES = ("function_url", "rest_api")
+EVERY_SOURCE = "*"
 TEXT_MIME_TYPES = (
     "text/",
     "application/json",
@@ -48,7 +49,8 @@ class Config(NamedTuple):
 
     def streams(self, source: str) -> bool:
         """True if the answer to an event of this source is to be streamed, where it can be."""
-        return dict(self.invoke_mode).get(source, "stream") == "stream"
+        modes = dict(self.invoke_mode)
+        return modes.get(source, modes.get(EVERY_SOURCE, "stream")) == "stream"
 
     def is_text(self, content_type: str, content_encoding: str) -> bool:
         """True if a buffered body of this type may travel as text; everything else travels as base64."""
@@ -76,7 +78,8 @@ def load_config(
             values[name] = _READERS[name](value, origin)
     config = Config(**values)
     for source, _ in config.invoke_mode:
-        _one_of((*STREAMING_SOURCES, *sources), source, "a source in invoke_mode")
+        if source != EVERY_SOURCE:
+            _one_of((*STREAMING_SOURCES, *sources), source, "a source in invoke_mode")
     return config
 
 
@@ -87,9 +90,11 @@ def _read_lifespan(value: object, origin: str) -> str:
 def _read_invoke_mode(value: object, origin: str) -> tuple[tuple[str, str], ...]:
     """One mode for every source, or one for each: a mapping, or the text ``function_url=stream,rest_api=buffered``."""
     if isinstance(value, str) and "=" in value:
+        if len({item.partition("=")[0].strip() for item in _items(value, origin)}) < len(_items(value, origin)):
+            raise ConfigurationError(f"{origin} names a source twice: {value!r:.100}")
         value = {source.strip(): mode.strip() for source, _, mode in (i.partition("=") for i in _items(value, origin))}
     elif isinstance(value, str):
-        value = dict.fromkeys(STREAMING_SOURCES, value)
+        value = {EVERY_SOURCE: value}
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{origin} must be a mode or a mapping of sources to modes, not {value!r:.100}")
     return tuple((source, _one_of(INVOKE_MODES, mode, origin)) for source, mode in value.items())
@@ -99,7 +104,7 @@ def _read_path(value: object, origin: str) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"{origin} must be a path, not {value!r:.100}")
     path = value.strip("/")
-    if any(character in path for character in "?#\\ ") or "//" in path:
+    if any(character in path for character in "?#%\\") or "//" in path:
         raise ConfigurationError(f"{origin} must be a decoded path without a query, such as /v1, not {value!r:.100}")
     return f"/{path}" if path else ""
 

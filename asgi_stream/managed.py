@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ManagedLoop"]
 
+# How long tasks that were left behind may take to end when the loop does, in seconds.
+GRACE = 0.2
+
 
 class AnswerSink(Sink):
     """Keeps a whole answer; what the managed runtime is given back."""
@@ -41,7 +44,7 @@ class AnswerSink(Sink):
 
 
 class ManagedLoop:
-    """An adapter's event loop for calls from outside of any."""
+    """An adapter's event loop for calls from outside of any, one at a time."""
 
     def __init__(self, adapter: StreamingAdapter) -> None:
         self._adapter = adapter
@@ -80,8 +83,17 @@ class ManagedLoop:
             if self._variables is not None:
                 self._run(self._adapter.shutdown())
         finally:
-            self._run(self._loop.shutdown_asyncgens())
+            self._run(self._leave_nothing_behind())
             self._loop.close()
+
+    async def _leave_nothing_behind(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE)
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         if not _in_a_loop():

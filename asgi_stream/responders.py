@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+from asgi_stream.errors import AnswerTooLarge
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,10 +96,16 @@ class BufferedResponder(_Responder):
         self._status, self._headers = status, self._kept(headers)
 
     async def write(self, data: Buffer) -> None:
+        limit = self._source.limit
+        if len(self._body) + len(data) > limit:
+            # Said before the memory is gone; the exact check of the whole answer is the source's own.
+            raise AnswerTooLarge(
+                f"the body is longer than the {limit} bytes that {self._source.name} takes in one answer"
+            )
         self._body += data
 
     async def end(self, data: Buffer) -> None:
-        self._body += data
+        await self.write(data)
         fields = {name: value.decode("latin-1") for name, value in self._headers}
         is_text = self._config.is_text(fields.get(b"content-type", ""), fields.get(b"content-encoding", ""))
         body = bytes(self._body)

@@ -27,13 +27,14 @@ def test_defaults() -> None:
     [
         ("lifespan", "off", "off"),
         ("root_path", "/v1/", "/v1"),
+        ("root_path", "/a b", "/a b"),
         ("root_path", "v1/a", "/v1/a"),
         ("root_path", "/", ""),
         ("api_gateway_base_path", "/", ""),
         ("api_gateway_base_path", "/base", "/base"),
         ("text_mime_types", ["Text/", "x/y"], ("text/", "x/y")),
         ("exclude_headers", ["X-Powered-By"], frozenset({b"x-powered-by"})),
-        ("invoke_mode", "buffered", (("function_url", "buffered"), ("rest_api", "buffered"))),
+        ("invoke_mode", "buffered", (("*", "buffered"),)),
         ("invoke_mode", {"rest_api": "buffered"}, (("rest_api", "buffered"),)),
         ("invoke_mode", {"mine": "stream"}, (("mine", "stream"),)),
     ],
@@ -53,7 +54,7 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
             "ASGI_STREAM_INVOKE_MODE",
             "buffered",
             "invoke_mode",
-            (("function_url", "buffered"), ("rest_api", "buffered")),
+            (("*", "buffered"),),
         ),
         (
             "ASGI_STREAM_INVOKE_MODE",
@@ -78,6 +79,11 @@ def test_each_source_has_its_mode() -> None:
     assert modes.streams("mine")
 
 
+def test_one_mode_is_for_every_source() -> None:
+    modes = config(invoke_mode="buffered")
+    assert not any(modes.streams(source) for source in ("function_url", "rest_api", "mine"))
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -86,6 +92,8 @@ def test_each_source_has_its_mode() -> None:
         ("invoke_mode", "RESPONSE_STREAM", "invoke_mode must be one of stream, buffered, not 'RESPONSE_STREAM'"),
         ("invoke_mode", {"alb": "stream"}, "a source in invoke_mode must be one of function_url, rest_api, mine"),
         ("invoke_mode", {"rest_api": "fast"}, "invoke_mode must be one of stream, buffered, not 'fast'"),
+        ("invoke_mode", "mine=stream,mine=buffered", "invoke_mode names a source twice"),
+        ("root_path", "/caf%C3%A9", "root_path must be a decoded path"),
         ("invoke_mode", 7, "invoke_mode must be a mode or a mapping"),
         ("root_path", 7, "root_path must be a path"),
         ("root_path", "/a?b", "root_path must be a decoded path without a query"),
@@ -161,3 +169,36 @@ def test_a_configuration_is_frozen() -> None:
 )
 def test_what_is_text(content_type: str, encoding: str, expected: bool) -> None:
     assert config().is_text(content_type, encoding) is expected
+
+
+class Mine:
+    """An event source that is whole."""
+
+    name = "mine"
+    streams = True
+    limit = 1_000
+
+    def matches(self, event: Any) -> bool:
+        return False
+
+    to_request = to_answer = to_prelude = matches
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "sentence"),
+    [
+        ("name", None, "an event source must have a name"),
+        ("name", "alb", "there is an event source named alb already"),
+        ("streams", 1, "the event source mine must say streams, a bool, and limit, a number of bytes"),
+        ("limit", None, "the event source mine must say streams, a bool, and limit"),
+        ("matches", None, "the event source mine lacks the method matches"),
+        ("to_request", None, "lacks the method to_request"),
+        ("to_answer", None, "lacks the method to_answer"),
+        ("to_prelude", None, "lacks the method to_prelude"),
+    ],
+)
+def test_what_is_no_event_source(member: str, value: object, sentence: str) -> None:
+    StreamingAdapter(app, event_sources=[Mine()])  # type: ignore[list-item]
+    broken = type("Broken", (Mine,), {member: value})()
+    with pytest.raises(ConfigurationError, match=sentence):
+        StreamingAdapter(app, event_sources=[broken])

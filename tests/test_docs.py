@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +49,21 @@ async def test_the_code_in_the_readme_runs() -> None:
 def test_the_commands_in_the_readme_exist(command: str) -> None:
     assert command in (CHECKOUT / "README.md").read_text()
     assert (CHECKOUT / command).stat().st_mode & 0o100
+
+
+@pytest.mark.anyio
+async def test_the_event_source_in_the_documents_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs/event-sources.md").read_text(), re.DOTALL)
+    bodies = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bodies.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    module: dict[str, Any] = {"app": app}
+    exec(compile(code, "event-sources.md", "exec"), module)
+    api = await serve(module["handler"], {"queue": "q", "path": "/a", "message": [1]}, {"queue": "q"})
+    assert json.loads(api.answers[0].body) == {"ok": True, "answer": "/a"}
+    assert bodies == [b"[1]"]
+    assert "the event's path must be a str" in json.loads(api.answers[1].body)["errorMessage"]

@@ -8,12 +8,13 @@ import contextlib
 import contextvars
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from asgi_stream import AppError, StreamClosed, StreamingAdapter
 from asgi_stream.runtime.requests import Invocation, stream_response
+from asgi_stream.testing import rest_api_event
 from tests.support.events import function_url_event
 from tests.support.wire import FakeRuntimeApi, Received, serve
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 EVENT = function_url_event()
+PAGE = b"Internal Server Error"
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 
 
@@ -312,6 +314,55 @@ async def test_a_500_response_ends_when_the_app_has_returned() -> None:
     assert (api.answers[0].content, api.answers[0].complete) == (b"busy", True)
 
 
+class TestRefusedHeaders:
+    """A REST API looks for the end of the prelude in the first 16 KB: nothing has gone out when it is refused."""
+
+    HEADERS: ClassVar = [(b"x-large", b"x" * 20_000)]
+
+    @staticmethod
+    async def serve(app: Any) -> FakeRuntimeApi:
+        return await serve(http_only(app), rest_api_event("GET", "/"), rest_api_event("GET", "/next"))
+
+    @pytest.mark.parametrize("swallows", [True, False])
+    async def test_the_client_gets_a_page_and_lambda_the_error(self, swallows: bool) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"].endswith("/next"):
+                await hello(scope, receive, send)
+                return
+            try:
+                await send({**START, "headers": self.HEADERS})
+            except AppError:
+                if not swallows:
+                    raise
+
+        api = await self.serve(app)
+        failed, works = api.answers
+        assert (failed.prelude["statusCode"], failed.content) == (500, PAGE)
+        assert "prelude" in error_of(failed)["errorMessage"]
+        assert works.content == b"hello"
+
+    async def test_an_app_may_send_a_page_of_its_own(self) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await send({**START, "headers": self.HEADERS})
+            except AppError:
+                await send({**START, "status": 500})
+                await send(last(b"sorry"))
+
+        api = await self.serve(app)
+        assert (api.answers[0].prelude["statusCode"], api.answers[0].content) == (500, b"sorry")
+        assert "prelude" in error_of(api.answers[0])["errorMessage"]
+
+
+async def test_a_204_says_nothing_of_a_length() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"content-length", b"0")]})
+        await send(last())
+
+    api = await serve(http_only(app), EVENT)
+    assert api.answers[0].prelude == {"statusCode": 204, "headers": {}}
+
+
 class TestPathSend:
     @staticmethod
     async def send_file(path: Path, method: str = "GET", headers: Any = (), status: int = 200) -> FakeRuntimeApi:
@@ -352,6 +403,23 @@ class TestPathSend:
 
         api = await serve(http_only(app), EVENT)
         assert error_of(api.answers[0])["errorType"] == "FileNotFoundError"
+
+    async def test_a_file_that_is_slow_to_read_blocks_nothing_else(self, tmp_path: Path) -> None:
+        """A FIFO is written by a task of the same event loop: read on the loop, it would wait for itself."""
+        os.mkfifo(tmp_path / "file")
+
+        async def write() -> None:
+            with await asyncio.to_thread(open, tmp_path / "file", "wb") as file:
+                file.write(b"from the loop")
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            writing = asyncio.create_task(write())
+            await send(START)
+            await send({"type": "http.response.pathsend", "path": str(tmp_path / "file")})
+            await writing
+
+        api = await serve(http_only(app), EVENT)
+        assert (api.answers[0].content, api.answers[0].trailers) == (b"from the loop", {})
 
     async def test_head_reads_nothing(self, tmp_path: Path) -> None:
         api = await self.send_file(tmp_path / "not there", "HEAD", [(b"content-length", b"7")])

@@ -74,6 +74,14 @@ async def test_an_app_without_lifespan(startup: str) -> None:
     await lifespan.shutdown()
 
 
+async def test_an_app_that_knows_no_lifespan_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+
+    await Lifespan(app, "auto").startup()
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("startup", ["raise", "return", "http"])
 async def test_an_app_without_the_lifespan_that_it_must_have(startup: str) -> None:
     lifespan = Lifespan(App(startup), "on")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,6 +104,89 @@ def test_one_loop_and_one_lifespan(handler: StreamingAdapter, app: App) -> None:
     assert app.lives == ["startup", "shutdown", "startup"]
 
 
+def test_what_an_app_left_behind_ends_with_the_loop() -> None:
+    left: list[asyncio.Task[None]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def for_ever() -> None:
+            await asyncio.Event().wait()
+
+        left.append(asyncio.create_task(for_ever()))
+        await asyncio.to_thread(int)
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    handler = StreamingAdapter(app, lifespan="off")
+    assert handler(EVENT, None)["statusCode"] == 204
+    assert not left[0].done()
+    handler.close()
+    assert left[0].cancelled()
+
+
+def test_threads_take_turns(handler: StreamingAdapter) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: handler(EVENT, None), range(20))) == [ANSWER] * 20
+
+
+def test_context_variables_do_not_leak() -> None:
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(variable.get())
+        variable.set(1)
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    handler = StreamingAdapter(app, lifespan="off")
+    handler(EVENT, None)
+    handler(EVENT, None)
+    handler.close()
+    assert seen == [0, 0]
+
+
+def test_a_startup_that_fails_and_then_works() -> None:
+    attempts = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            attempts.append(1)
+            if len(attempts) == 1:
+                raise ConnectionError("not yet")
+            assert await receive() == {"type": "lifespan.startup"}
+            await send({"type": "lifespan.startup.complete"})
+            assert await receive() == {"type": "lifespan.shutdown"}
+            attempts.append(2)
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    handler = StreamingAdapter(app, lifespan="on")
+    with pytest.raises(LifespanError):
+        handler(EVENT, None)
+    assert handler(EVENT, None)["statusCode"] == 204
+    handler.close()
+    assert attempts == [1, 1, 2]
+
+
+def test_a_body_without_end_is_refused_before_the_memory_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    sent = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200})
+        while True:
+            await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+            sent += 100_000
+
+    handler = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
+    assert handler(EVENT, None)["statusCode"] == 500
+    handler.close()
+    assert sent <= 6_291_456
+    assert "AnswerTooLarge" in caplog.text
+
+
 def test_a_handler_that_was_never_called_closes(app: App) -> None:
     StreamingAdapter(app).close()
     assert app.lives == []
@@ -125,7 +210,7 @@ def test_an_app_that_fails(path: str, handler: StreamingAdapter, caplog: pytest.
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None
     if path == "/large":
-        assert "takes 6291456 at most" in str(record.exc_info[1])
+        assert "longer than the 6291456 bytes that function_url takes in one answer" in str(record.exc_info[1])
     assert handler(EVENT, None) == ANSWER
 
 
@@ -209,7 +294,7 @@ class TestOnEvent:
         assert page.prelude["statusCode"] == 201
 
     @pytest.mark.anyio
-    @pytest.mark.parametrize("result", [object(), float, {1: {2}}])
+    @pytest.mark.parametrize("result", [object(), float, {1: {2}}, float("nan")])
     async def test_what_json_cannot_say(self, app: App, result: object) -> None:
         api = await serve(StreamingAdapter(app, on_event=lambda *_: result), {}, EVENT)
         assert [request.kind for request in api.answers] == ["error", "response"]
@@ -238,6 +323,7 @@ class TestBufferedModeOnOurRuntime:
         class Mine:
             name = "mine"
             streams = False
+            limit = 1_000
 
             def matches(self, event: Any) -> bool:
                 return "mine" in event

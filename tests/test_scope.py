@@ -57,11 +57,32 @@ def test_what_the_source_knows_of_it() -> None:
     assert paths("/prod/a", "/prod", base_path="/prod") == ("", "/a", b"/a")
 
 
+@pytest.mark.parametrize(
+    ("path", "stage", "base_path", "root_path", "expected"),
+    [
+        ("/prod/v1/x", "/prod", "/v1", "", ("/prod", "/prod/x", b"/prod/x")),
+        ("/prod/v10/x", "/prod", "/v1", "", ("/prod", "/prod/v10/x", b"/prod/v10/x")),
+        ("/prod/v1/x", "/prod", "/prod/v1", "", ("", "/x", b"/x")),
+        ("/prod/v1/x", "/prod/v1", "/prod", "", ("/v1", "/v1/x", b"/v1/x")),
+        ("/prod/items", "/prod", "", "/api", ("/prod/api", "/prod/api/items", b"/prod/api/items")),
+        ("/prod/items", "/prod", "", "/prod/api", ("/prod/api", "/prod/api/items", b"/prod/api/items")),
+        ("/prod/api/items", "/prod", "", "/api", ("/prod/api", "/prod/api/items", b"/prod/api/items")),
+        ("/prod/v1/x", "/prod", "/v1", "/api", ("/prod/api", "/prod/api/x", b"/prod/api/x")),
+        ("*", "", "", "/api", ("/api", "/api/*", b"/api/*")),
+        ("*", "", "", "", ("", "*", b"*")),
+    ],
+)
+def test_behind_a_stage(
+    path: str, stage: str, base_path: str, root_path: str, expected: tuple[str, str, bytes]
+) -> None:
+    assert paths(path, stage, root_path=root_path, base_path=base_path) == expected
+
+
 def test_a_base_path_that_a_proxy_replaces_by_a_root_path() -> None:
     assert paths("/base/a", base_path="/base", root_path="/shown") == ("/shown", "/shown/a", b"/shown/a")
 
 
-segments = st.lists(st.text(st.characters(exclude_characters="/", codec="utf-8"), min_size=1, max_size=5), max_size=4)
+segments = st.lists(st.text(st.characters(exclude_characters="/%", codec="utf-8"), min_size=1, max_size=5), max_size=4)
 
 
 @given(segments, segments)
@@ -69,8 +90,20 @@ def test_adding_and_removing(prefix_parts: list[str], parts: list[str]) -> None:
     prefix = "".join(f"/{part}" for part in prefix_parts)
     path = "/" + "/".join(parts)
     raw_path = quote(path).encode()
-    if not has_prefix(path, prefix):
-        longer, raw_longer = add_prefix(path, raw_path, prefix)
-        assert unquote(raw_longer.decode()) == longer
-        assert has_prefix(longer, prefix)
-        assert remove_prefix(longer, raw_longer, prefix) == (path, raw_path)
+    longer, raw_longer = add_prefix(path, raw_path, prefix)
+    assert unquote(raw_longer.decode()) == longer
+    assert has_prefix(longer, prefix)
+    assert remove_prefix(longer, raw_longer, prefix) == (path, raw_path)
+
+
+@given(st.text(max_size=8), segments, segments, segments)
+def test_any_path_lies_below_its_root(rest: str, stage: list[str], base: list[str], root: list[str]) -> None:
+    """Lone surrogates too, which JSON may carry."""
+    stage_path, base_path, root_path = ("".join(f"/{part}" for part in parts) for parts in (stage, base, root))
+    path = f"{stage_path}/{rest}"
+    raw_path = path.encode("utf-8", "surrogatepass")
+    request = HttpRequest("GET", path, raw_path, b"", [], b"", None, None, "https", "1.1", stage_path)
+    scope = http_scope(request, {}, root_path=root_path, base_path=base_path)
+    assert scope["path"].startswith("/")
+    assert has_prefix(scope["path"], scope["root_path"])
+    assert isinstance(scope["raw_path"], bytes)

@@ -104,12 +104,20 @@ class HttpCycle:
         except AppError as error:
             self._failure = self._failure or error
             raise
-        if isinstance(step, Start):
-            await self._responder.start(step.status, step.headers)
-        elif isinstance(step, Body) and not step.last:
-            await self._responder.write(step.data)
-        else:
-            await self._complete_with(step)
+        try:
+            if isinstance(step, Start):
+                await self._responder.start(step.status, step.headers)
+            elif isinstance(step, Body) and not step.last:
+                await self._responder.write(step.data)
+            else:
+                await self._complete_with(step)
+        except Exception as error:
+            # Kept, for an app may swallow it: to the machine the message has been sent.
+            self._failure = self._failure or error
+            if isinstance(step, Start) and not isinstance(error, OSError):
+                # The source would not have this status and these headers; none have gone out.
+                self._machine.state = ResponseState.NOTHING
+            raise
 
     async def _complete_with(self, step: Body | PathSend) -> None:
         try:
@@ -120,9 +128,5 @@ class HttpCycle:
                 await self._responder.send_file(step.path, step.promised)
             await (self._responder.write if self._held_back else self._responder.end)(data)
             self._whole = True
-        except BaseException as error:
-            # To the machine the response is complete, so an app that swallows this must not end it cleanly.
-            self._failure = self._failure or error
-            raise
         finally:
             self._complete.set()

@@ -24,6 +24,9 @@ __all__ = ["Lifespan"]
 
 logger = logging.getLogger("asgi_stream")
 
+# How long an app that has failed may take to end, in seconds.
+GRACE = 0.2
+
 LIFESPAN_SPEC_VERSION = "2.0"
 ANSWERS = frozenset(
     f"lifespan.{moment}.{outcome}" for moment in ("startup", "shutdown") for outcome in ("complete", "failed")
@@ -69,6 +72,7 @@ class Lifespan:
                 # By the specification it has no lifespan; but it did take the event, and so may well have failed in it.
                 logger.warning("The app raised at lifespan.startup and is taken to have no lifespan", exc_info=error)
         elif answer["type"] != "lifespan.startup.complete":
+            await self._end()
             raise LifespanError(f"the app's startup failed: {answer.get('message') or 'it gave no reason'}")
 
     async def shutdown(self) -> None:
@@ -81,7 +85,15 @@ class Lifespan:
             if error is not None:
                 raise LifespanError(f"the app raised at shutdown: {error!r}") from error
         elif answer["type"] != "lifespan.shutdown.complete":
+            await self._end()
             raise LifespanError(f"the app's shutdown failed: {answer.get('message') or 'it gave no reason'}")
+
+    async def _end(self) -> None:
+        """Ends an app that may wait for events that will not come."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,), timeout=GRACE)
 
     async def _run(self, scope: Mapping[str, Any]) -> None:
         try:

@@ -130,6 +130,9 @@ class ResponseMachine:
             )
         self._promised = _content_length(headers)
         self._silent = self._method == "HEAD" or status in (204, 304)
+        if status == 204:
+            # RFC 9110, 8.6: not even one of 0.
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
         self.status = int(status)
         self.state = state
         return Start(self.status, headers)

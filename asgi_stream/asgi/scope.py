@@ -26,17 +26,21 @@ def http_scope(
 ) -> dict[str, Any]:
     """Returns a fresh scope; ``state`` is copied, one level deep, as the specification asks.
 
-    ``base_path`` is taken off the path, as if the client had not sent it. ``root_path`` is where the app is mounted:
-    the scope names it, and ``path`` includes it, as the specification says. What the event source knows of it (a stage)
-    stands in front of it.
+    ``base_path`` is taken off the path, as if the client had not sent it; behind the stage, where it stands there.
+    ``root_path`` is where the app is mounted: the scope names it, and ``path`` includes it, as the specification says.
+    The stage that an event source knows of stands in front of it, unless ``root_path`` begins with the stage itself.
     """
-    path, raw_path, source_root = request.path, request.raw_path, request.root_path
+    path, raw_path, stage = request.path, request.raw_path, request.root_path
     if base_path and has_prefix(path, base_path):
         path, raw_path = remove_prefix(path, raw_path, base_path)
-        # A stage may be a part of the base path, or the base path of it.
-        source_root = source_root[len(base_path) :] if has_prefix(source_root, base_path) else ""
-    root = source_root if has_prefix(source_root, root_path) and root_path else source_root + root_path
-    path, raw_path = add_prefix(path, raw_path, root)
+        stage = stage[len(base_path) :] if has_prefix(stage, base_path) else ""
+    elif base_path:
+        inner, raw_inner = remove_prefix(path, raw_path, stage)
+        if has_prefix(inner, base_path):
+            path, raw_path = add_prefix(*remove_prefix(inner, raw_inner, base_path), stage)
+    root = root_path if root_path and has_prefix(root_path, stage) else stage + root_path
+    if not has_prefix(path, root):
+        path, raw_path = add_prefix(*remove_prefix(path, raw_path, stage), root)
     return {
         "type": "http",
         "asgi": {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION},

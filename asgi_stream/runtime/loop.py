@@ -19,7 +19,7 @@ from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.context import LambdaContext
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import log, log_exception
-from asgi_stream.runtime.reports import describe
+from asgi_stream.runtime.reports import describe, stems_from
 from asgi_stream.runtime.requests import Verdict, init_error, next_invocation, parse_invocation, verdict
 from asgi_stream.runtime.response import ResponseStream
 from asgi_stream.sinks import SinkState
@@ -153,7 +153,7 @@ class Runtime:
         return None if sink.done else RuntimeError("the handler returned without ending its response")
 
     async def _conclude(self, error: BaseException, sink: ResponseStream, request_id: str) -> None:
-        if sink.lost is not None and _stems_from(error, sink.lost):
+        if sink.lost is not None and stems_from(error, sink.lost):
             return  # an app that lets send's OSError through has done nothing wrong
         if sink.state is SinkState.ENDED:
             log_exception("Failed after the response had ended; Lambda counts no error", error, request_id)
@@ -162,13 +162,6 @@ class Runtime:
         if sink.lost is None and not sink.done:
             with contextlib.suppress(StreamClosed):  # it stands in sink.lost
                 await sink.abort(error)
-
-
-def _stems_from(error: BaseException | None, lost: StreamClosed) -> bool:
-    """True for ``lost`` itself and for what was raised while it was handled (Starlette's ClientDisconnect)."""
-    while error is not None and error is not lost:
-        error = error.__cause__ or error.__context__
-    return error is lost
 
 
 def _decode(event: bytes) -> Any:

@@ -5,7 +5,7 @@ Each module knows one source and is one :class:`Source`. Nothing here knows ASGI
 
 from __future__ import annotations
 
-from asgi_stream.errors import UnknownEventError
+from asgi_stream.errors import ConfigurationError, UnknownEventError
 from asgi_stream.sources import alb, function_url, http_api, lambda_edge, rest_api
 from asgi_stream.sources.request import HttpRequest
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
         @property
         def streams(self) -> bool:
             """Whether its platform can take a streamed answer at all; one that does is a :class:`StreamingSource`."""
+            ...
+
+        @property
+        def limit(self) -> int:
+            """The longest body that a buffered answer may have, in bytes, before anything is added to it."""
             ...
 
         def matches(self, event: Mapping[str, Any]) -> bool:
@@ -59,7 +64,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["SOURCES", "HttpRequest", "can_stream", "find_source"]
+__all__ = ["SOURCES", "HttpRequest", "can_stream", "check_source", "find_source"]
 
 # At most one of these matches an event: the order decides nothing but how soon.
 SOURCES: tuple[Source, ...] = (function_url, rest_api, http_api, alb, lambda_edge)
@@ -85,6 +90,23 @@ def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
     keys = ", ".join(sorted(map(str, event))[:10]) or "none"
     understood = ", ".join([UNDERSTOOD, *(source.name for source in extra)])
     raise UnknownEventError(f"the event is no HTTP request that is understood ({understood}); its keys: {keys}")
+
+
+def check_source(source: object) -> None:
+    """Raises ConfigurationError for a user's object that is no :class:`Source`, or bears a built-in one's name."""
+    name = getattr(source, "name", None)
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"an event source must have a name, a str: {source!r:.100}")
+    if name in {built_in.name for built_in in SOURCES}:
+        raise ConfigurationError(f"there is an event source named {name} already: give yours another name")
+    if not isinstance(getattr(source, "streams", None), bool) or not isinstance(getattr(source, "limit", None), int):
+        raise ConfigurationError(f"the event source {name} must say streams, a bool, and limit, a number of bytes")
+    methods = ["matches", "to_request", "to_answer"]
+    if getattr(source, "streams", False):
+        methods.append("to_prelude")
+    for method in methods:
+        if not callable(getattr(source, method, None)):
+            raise ConfigurationError(f"the event source {name} lacks the method {method}")
 
 
 def can_stream(source: Source) -> TypeGuard[StreamingSource]:

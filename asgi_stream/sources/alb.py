@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from asgi_stream.sources.request import HttpRequest
 
-__all__ = ["matches", "name", "streams", "to_answer", "to_request"]
+__all__ = ["limit", "matches", "name", "streams", "to_answer", "to_request"]
 
 name = "alb"
 streams = False
 
-LIMIT = 1024 * 1024  # bytes of JSON
+limit = 1024 * 1024  # bytes of JSON
 SET_COOKIE = "set-cookie"
 LETTERS = [index for index, letter in enumerate(SET_COOKIE) if letter.isalpha()]
 
@@ -73,7 +73,7 @@ def to_answer(
     else:
         joined, cookies = join_headers(headers)
         answer["headers"] = joined | _spell_cookies(cookies)
-    return check_size(answer, LIMIT, "an Application Load Balancer")
+    return check_size(answer, limit, "an Application Load Balancer")
 
 
 def _spell_cookies(cookies: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ cookies stand twice, in ``cookies`` and in ``headers.cookie``.
 from __future__ import annotations
 
 from asgi_stream.sinks import Prelude
-from asgi_stream.sources.answers import answer_2, join_headers
+from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_2, join_headers
 from asgi_stream.sources.payloads import is_function_url, is_payload_2, request_2
 
 TYPE_CHECKING = False
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from asgi_stream.sources.request import HttpRequest
 
-__all__ = ["matches", "name", "streams", "to_answer", "to_prelude", "to_request"]
+__all__ = ["limit", "matches", "name", "streams", "to_answer", "to_prelude", "to_request"]
 
 name = "function_url"
 streams = True
+limit = LAMBDA_LIMIT
 
 
 def matches(event: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ is the path's first segment where API Gateway's own domain was called.
 
 from __future__ import annotations
 
-from asgi_stream.sources.answers import answer_1, answer_2
+from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, answer_2
 from asgi_stream.sources.payloads import (
     context_prefix,
     is_authorizer,
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     from asgi_stream.sources.request import HttpRequest
 
-__all__ = ["matches", "name", "streams", "to_answer", "to_request"]
+__all__ = ["limit", "matches", "name", "streams", "to_answer", "to_request"]
 
 name = "http_api"
 streams = False
+limit = LAMBDA_LIMIT
 
 TAKER = "an API Gateway HTTP API"
 

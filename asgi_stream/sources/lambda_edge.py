@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
     from asgi_stream.sources.request import HttpRequest
 
-__all__ = ["matches", "name", "streams", "to_answer", "to_request"]
+__all__ = ["limit", "matches", "name", "streams", "to_answer", "to_request"]
 
 name = "lambda_edge"
 streams = False
 
 # event type -> bytes of a generated response, headers and body
 LIMITS = {"viewer-request": 40 * 1024, "origin-request": 1024 * 1024}
+limit = max(LIMITS.values())
 
 # A response that has one of these is refused by CloudFront with a 502; hop-by-hop ones are gone before.
 DISALLOWED = frozenset(

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from asgi_stream.errors import AppError
 from asgi_stream.sinks import Prelude
-from asgi_stream.sources.answers import answer_1, group_headers
+from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, group_headers
 from asgi_stream.sources.payloads import context_prefix, is_authorizer, quote_path, request_1
 from asgi_stream.sources.request import encode, field
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from asgi_stream.sources.request import HttpRequest
 
-__all__ = ["matches", "name", "streams", "to_answer", "to_prelude", "to_request"]
+__all__ = ["limit", "matches", "name", "streams", "to_answer", "to_prelude", "to_request"]
 
 name = "rest_api"
 streams = True
+limit = LAMBDA_LIMIT
 
 PRELUDE_LIMIT = 16 * 1024  # bytes; AWS looks for the delimiter in the first 16 KB
 

@@ -15,7 +15,7 @@ from asgi_stream.errors import AsgiStreamError, StreamClosed
 from asgi_stream.local.function_error import from_body, from_trailers
 from asgi_stream.local.prelude import INTEGRATION_RESPONSE, InvalidPrelude, ResponseDecoder, ResponseStart
 from asgi_stream.runtime.logs import log_exception
-from asgi_stream.runtime.reports import describe
+from asgi_stream.runtime.reports import describe, stems_from
 from asgi_stream.sinks import DELIMITER, Prelude, Sink
 from asgi_stream.testing.answers import add_multi_values, read_answer
 from asgi_stream.testing.exchange import Chunk
@@ -56,7 +56,10 @@ class Handover:
         while self._piece is not None:
             self._emptied.clear()
             await self._emptied.wait()
-        if not self._abandoned:
+        if self._abandoned:
+            # An app that sends without end must not keep the loop from everybody else.
+            await asyncio.sleep(0)
+        else:
             self._piece = piece
             self._filled.set()
 
@@ -183,7 +186,7 @@ class Delivery(Sink):
         """The invocation has run, and raised ``error``: tells it as the runtime does."""
         if error is None and not self.done:
             error = RuntimeError("the handler returned without ending its response")
-        if error is not None and not self._is_peer_gone(error):
+        if error is not None and not (self._lost is not None and stems_from(error, self._lost)):
             self.raised = error
             if self.done:
                 log_exception("Failed after the response had ended; Lambda counts no error", error, self.request_id)
@@ -191,12 +194,6 @@ class Delivery(Sink):
                 log_exception("The invocation failed", error, self.request_id)
                 await self.abort(error)
         self.returned.set()
-
-    def _is_peer_gone(self, error: BaseException | None) -> bool:
-        """True for our own OSError and for what was raised while it was handled."""
-        while error is not None and error is not self._lost:
-            error = error.__cause__ or error.__context__
-        return error is not None
 
     # What the transport calls
 

@@ -7,6 +7,7 @@ startup left behind, as the runtime does it. Unlike an environment on Lambda it 
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import time
 import uuid
@@ -50,7 +51,8 @@ class ExecutionEnvironment:
     """
 
     def __init__(self, app: ASGIApp | StreamingAdapter, timeout: float) -> None:
-        self._adapter = app if isinstance(app, StreamingAdapter) else StreamingAdapter(app)
+        # A copy, for the lifespan that runs here is this environment's own.
+        self._adapter = copy.copy(app) if isinstance(app, StreamingAdapter) else StreamingAdapter(app)
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[contextvars.Context] | None = None

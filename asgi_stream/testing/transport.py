@@ -63,7 +63,23 @@ ALB_BODY_LIMIT = 1024 * 1024
 LONGEST_TIMEOUT = 900.0
 
 
-class LambdaTransport(_AsyncTransport):
+class _Transport:
+    """What both are made with."""
+
+    def __init__(
+        self,
+        app: ASGIApp | StreamingAdapter,
+        *,
+        source: Source | EventBuilder = "function_url",
+        raise_app_exceptions: bool = True,
+        wait_for_app: bool = True,
+        timeout: float = LONGEST_TIMEOUT,
+    ) -> None:
+        self._front = _Front(app, source, raise_app_exceptions, wait_for_app, timeout)
+        self._thread = _LoopThread()  # of use to the synchronous one only, and started by its first use
+
+
+class LambdaTransport(_Transport, _AsyncTransport):
     """For ``httpx.AsyncClient(transport=LambdaTransport(app))``, and for httpx2's; on asyncio.
 
     - ``app``: an ASGI application, or the :class:`~asgi_stream.StreamingAdapter` of one.
@@ -83,17 +99,6 @@ class LambdaTransport(_AsyncTransport):
     Requests raise LambdaRefused for what Lambda would not take, and LifespanError if the app cannot start. Raises
     ConfigurationError for a source that is not understood.
     """
-
-    def __init__(
-        self,
-        app: ASGIApp | StreamingAdapter,
-        *,
-        source: Source | EventBuilder = "function_url",
-        raise_app_exceptions: bool = True,
-        wait_for_app: bool = True,
-        timeout: float = LONGEST_TIMEOUT,
-    ) -> None:
-        self._front = _Front(app, source, raise_app_exceptions, wait_for_app, timeout)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Invokes the function; returns once status and headers are known."""
@@ -117,23 +122,11 @@ class LambdaTransport(_AsyncTransport):
         await self._front.close()
 
 
-class SyncLambdaTransport(_SyncTransport):
+class SyncLambdaTransport(_Transport, _SyncTransport):
     """For ``httpx.Client(transport=SyncLambdaTransport(app))``, and for httpx2's; see :class:`LambdaTransport`.
 
     The app runs on an event loop in a thread of the transport's own, which ends with ``close`` or ``with``.
     """
-
-    def __init__(
-        self,
-        app: ASGIApp | StreamingAdapter,
-        *,
-        source: Source | EventBuilder = "function_url",
-        raise_app_exceptions: bool = True,
-        wait_for_app: bool = True,
-        timeout: float = LONGEST_TIMEOUT,
-    ) -> None:
-        self._front = _Front(app, source, raise_app_exceptions, wait_for_app, timeout)
-        self._thread = _LoopThread()
 
     def handle_request(self, request: Any) -> Any:
         """Invokes the function; returns once status and headers are known."""

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_stream.asgi.prefix import has_prefix
+from asgi_stream.asgi.scope import http_scope
 from asgi_stream.errors import AnswerTooLarge, EventError
 from asgi_stream.sources import find_source
 from tests.sources.recorded import NAMES, recorded
@@ -16,6 +18,7 @@ from tests.sources.recorded import NAMES, recorded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+prefixes = st.sampled_from(["", "/v1", "/prod", "/a/b", "/é"])
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -65,6 +68,9 @@ def test_no_event_gives_anything_but_a_request_or_the_one_error(name: str, data:
     assert isinstance(request.query_string, bytes)
     assert {type(part) for pair in request.headers for part in pair} <= {bytes}
     assert request.scheme in ("http", "https")
+    root_path, base_path = data.draw(prefixes), data.draw(prefixes)
+    scope = http_scope(request, {}, root_path=root_path, base_path=base_path)
+    assert has_prefix(scope["path"], scope["root_path"])
     # What became a request can be answered.
     try:
         answer = source.to_answer(event, 200, [(b"set-cookie", b"a=1")], b"x", True)

@@ -39,10 +39,10 @@ DIFFERENCES = {
 }
 
 
-def mangum_scope(event: dict[str, Any]) -> dict[str, Any]:
+def mangum_scope(event: dict[str, Any], config: Any = CONFIG) -> dict[str, Any]:
     for handler in HANDLERS:
-        if handler.infer(event, None, CONFIG):
-            scope: dict[str, Any] = handler(event, None, CONFIG).scope
+        if handler.infer(event, None, config):
+            scope: dict[str, Any] = handler(event, None, config).scope
             return scope
     raise AssertionError("Mangum does not know the event")
 
@@ -160,3 +160,22 @@ def test_each_difference_has_a_reason_and_is_shown_or_is_about_a_key_that_mangum
     shown = {key for key, *_ in DEMONSTRATED} | (ours.keys() - theirs.keys()) | {"asgi"}
     assert DIFFERENCES.keys() == shown
     assert ours["asgi"] != theirs["asgi"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.rest_api_event("GET", "/v1/items/a%20b", stage="prod"),
+        events.rest_api_event("GET", "/v10/items", stage="prod"),
+        events.http_api_event("GET", "/v1/items"),
+        events.http_api_event("GET", "/v1/items", version="1.0"),
+        events.http_api_event("GET", "/other"),
+    ],
+)
+def test_a_base_path_means_the_same_to_the_app(event: dict[str, Any]) -> None:
+    """What the app routes by: the path behind its root_path, of which Mangum has none."""
+    scope = http_scope(find_source(event).to_request(event), {}, base_path="/v1")
+    theirs = mangum_scope(event, {**CONFIG, "api_gateway_base_path": "/v1"})["path"]
+    if theirs.startswith("0/"):
+        theirs = f"/v1{theirs}"  # without segment boundaries /v1 eats of /v10
+    assert scope["path"].removeprefix(scope["root_path"]) == theirs

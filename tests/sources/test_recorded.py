@@ -248,6 +248,8 @@ class Queue:
     name = "queue"
     streams = False
 
+    limit = 1_000
+
     def matches(self, event: object) -> bool:
         return isinstance(event, dict) and "queue" in event
 

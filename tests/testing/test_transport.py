@@ -27,7 +27,15 @@ from asgi_stream import (
 )
 from asgi_stream.sinks import Prelude
 from asgi_stream.sources import function_url
-from asgi_stream.testing import Exchange, LambdaRefused, LambdaTransport, delivery, exchange, rest_api_event
+from asgi_stream.testing import (
+    Exchange,
+    LambdaRefused,
+    LambdaTransport,
+    delivery,
+    exchange,
+    function_url_event,
+    rest_api_event,
+)
 from tests.testing.apps import URL, Steps, WithLifespan, answers, body, echo, start
 
 if TYPE_CHECKING:
@@ -849,3 +857,41 @@ async def test_what_an_app_does_wrong_is_raised_from_every_source(source: Source
     async with client(app, source=source, raise_app_exceptions=False) as user:
         response = await user.get("/")
     assert response.status_code == (200 if source in STREAMING else 500)
+
+
+async def test_one_adapter_in_two_transports() -> None:
+    """Each has a lifespan of its own; the adapter itself is left as it was."""
+    app = WithLifespan(echo)
+    handler = StreamingAdapter(app, lifespan="on")
+    async with client(handler) as one, client(handler) as two:
+        assert (await one.get("/")).status_code == (await two.get("/")).status_code == 200
+        assert app.diary.count("startup") == 2
+    assert app.diary.count("shutdown") == 2
+
+
+def test_one_adapter_on_two_event_loops_and_then_under_the_managed_runtime() -> None:
+    app = WithLifespan(echo)
+    handler = StreamingAdapter(app, lifespan="on")
+
+    async def request() -> int:
+        async with client(handler) as user:
+            return (await user.get("/")).status_code
+
+    assert [asyncio.run(request()) for _ in range(2)] == [200, 200]
+    assert handler(function_url_event(), None)["statusCode"] == 200
+    handler.close()
+    assert app.diary.count("startup") == app.diary.count("shutdown") == 3
+
+
+async def test_an_app_that_sends_without_end_after_its_client_has_left_keeps_nobody_waiting() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await start(send)
+        while True:
+            await body(send, b"x", more=True)
+
+    async with client(app) as user:
+        async with user.stream("GET", "/") as response:
+            assert await anext(response.aiter_raw()) == b"x"
+        for _ in range(100):
+            await asyncio.sleep(0)
