@@ -66,12 +66,14 @@ class StreamingAdapter:
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
     - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
     - ``exclude_headers``: names of response headers to leave out.
+    - ``deadline_margin``: how long before its deadline an invocation is told that its time is up, in seconds;
+      by default the smaller of one second and a tenth of the time given.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
       schedule's); what it returns is the answer, as JSON.
     - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
 
-    The names after ``root_path`` up to ``exclude_headers`` mean what they mean to Mangum. Raises ConfigurationError for
-    a value that is not understood and for an unknown ``ASGI_STREAM_`` variable.
+    ``lifespan`` and the names from ``api_gateway_base_path`` to ``exclude_headers`` mean what they mean to Mangum.
+    Raises ConfigurationError for a value that is not understood and for an unknown ``ASGI_STREAM_`` variable.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class StreamingAdapter:
         api_gateway_base_path: str | None = None,
         text_mime_types: Sequence[str] | None = None,
         exclude_headers: Sequence[str] | None = None,
+        deadline_margin: float | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
     ) -> None:
@@ -103,9 +106,11 @@ class StreamingAdapter:
                 "api_gateway_base_path": api_gateway_base_path,
                 "text_mime_types": text_mime_types,
                 "exclude_headers": exclude_headers,
+                "deadline_margin": deadline_margin,
             },
             sources=[source.name for source in self._event_sources],
         )
+        self.deadline_margin = self.config.deadline_margin  # read by the runtime
         self._on_event = on_event
         self._lifespan = Lifespan(app, self.config.lifespan)
         self._managed: ManagedLoop | None = None
@@ -149,13 +154,14 @@ class StreamingAdapter:
         if can_stream(source) and self.config.streams(source.name):
             if sink.can_stream:
                 streaming = StreamingResponder(self.config, source, sink)
-                await HttpCycle(request.method, request.body, streaming).run(self.app, scope)
+                sink.watcher = cycle = HttpCycle(request.method, request.body, streaming)
+                await cycle.run(self.app, scope)
                 return
             if not self._warned:
                 self._warned = True
                 logger.warning(NOT_STREAMED)
         buffered = BufferedResponder(self.config, source, event, sink)
-        cycle = HttpCycle(request.method, request.body, buffered)
+        sink.watcher = cycle = HttpCycle(request.method, request.body, buffered)
         try:
             await cycle.run(self.app, scope)
         except BaseException as error:

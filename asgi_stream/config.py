@@ -46,6 +46,7 @@ class Config(NamedTuple):
     api_gateway_base_path: str = ""
     text_mime_types: tuple[str, ...] = TEXT_MIME_TYPES
     exclude_headers: frozenset[bytes] = frozenset()
+    deadline_margin: float | None = None
 
     def streams(self, source: str) -> bool:
         """True if the answer to an event of this source is to be streamed, where it can be."""
@@ -117,6 +118,16 @@ def _read_header_names(value: object, origin: str) -> frozenset[bytes]:
     return frozenset(item.lower().encode("latin-1", "replace") for item in _items(value, origin))
 
 
+def _read_seconds(value: object, origin: str) -> float:
+    try:
+        seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 900:
+        raise ConfigurationError(f"{origin} must be a number of seconds from 0 to 900, not {value!r:.100}")
+    return seconds
+
+
 _READERS: dict[str, Callable[[object, str], Any]] = {
     "lifespan": _read_lifespan,
     "invoke_mode": _read_invoke_mode,
@@ -124,6 +135,7 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "api_gateway_base_path": _read_path,
     "text_mime_types": _read_mime_types,
     "exclude_headers": _read_header_names,
+    "deadline_margin": _read_seconds,
 }
 
 

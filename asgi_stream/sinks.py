@@ -15,9 +15,21 @@ from typing import NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
+    from typing import Protocol, TypeAlias
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
+
+    class Watcher(Protocol):
+        """Who writes a response, and wants to know when the time for it runs out."""
+
+        def expire(self) -> None:
+            """Little time is left: whoever waits for the client is told that it is gone."""
+            ...
+
+        def fail(self, error: BaseException) -> None:
+            """No time is left: the response can no longer end well."""
+            ...
+
 
 __all__ = ["CALLS", "Prelude", "Sink", "SinkState", "SinkStateError"]
 
@@ -74,13 +86,14 @@ class SinkStateError(RuntimeError):
 class Sink:
     """One response on its way out. Subclasses say what happens in ``_start``, ``_write`` and so on."""
 
-    __slots__ = ("state",)
+    __slots__ = ("state", "watcher")
 
     # False where only whole answers can be given, by `reply`.
     can_stream = True
 
     def __init__(self) -> None:
         self.state = SinkState.READY
+        self.watcher: Watcher | None = None
 
     @property
     def done(self) -> bool:

@@ -18,7 +18,7 @@ def config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config
 
 
 def test_defaults() -> None:
-    assert config() == Config("auto", (), "", "", TEXT_MIME_TYPES, frozenset())
+    assert config() == Config("auto", (), "", "", TEXT_MIME_TYPES, frozenset(), None)
     assert config().streams("function_url")
 
 
@@ -33,6 +33,7 @@ def test_defaults() -> None:
         ("api_gateway_base_path", "/", ""),
         ("api_gateway_base_path", "/base", "/base"),
         ("text_mime_types", ["Text/", "x/y"], ("text/", "x/y")),
+        ("deadline_margin", 2, 2.0),
         ("exclude_headers", ["X-Powered-By"], frozenset({b"x-powered-by"})),
         ("invoke_mode", "buffered", (("*", "buffered"),)),
         ("invoke_mode", {"rest_api": "buffered"}, (("rest_api", "buffered"),)),
@@ -48,6 +49,7 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
     [
         ("ASGI_STREAM_LIFESPAN", "on", "lifespan", "on"),
         ("ASGI_STREAM_ROOT_PATH", "/v1", "root_path", "/v1"),
+        ("ASGI_STREAM_DEADLINE_MARGIN", "0.5", "deadline_margin", 0.5),
         ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
         ("ASGI_STREAM_EXCLUDE_HEADERS", "a,B", "exclude_headers", frozenset({b"a", b"b"})),
         (
@@ -98,6 +100,10 @@ def test_one_mode_is_for_every_source() -> None:
         ("root_path", 7, "root_path must be a path"),
         ("root_path", "/a?b", "root_path must be a decoded path without a query"),
         ("api_gateway_base_path", "//a//b", "api_gateway_base_path must be a decoded path"),
+        *(
+            ("deadline_margin", odd, "deadline_margin must be a number of seconds")
+            for odd in (-1, 901, "soon", True, "nan")
+        ),
         ("text_mime_types", 7, "text_mime_types must be a list of texts"),
         ("exclude_headers", [b"a"], "exclude_headers must be a list of texts"),
     ],

@@ -38,7 +38,7 @@ PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-leng
 class HttpCycle:
     """Runs an app on one request. Good for one :meth:`run`."""
 
-    __slots__ = ("_body", "_complete", "_failure", "_is_head", "_machine", "_responder", "_whole")
+    __slots__ = ("_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_responder", "_whole")
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
         self._body: bytes | None = body
@@ -48,11 +48,21 @@ class HttpCycle:
         self._complete = asyncio.Event()
         self._failure: BaseException | None = None
         self._whole = False
+        self._expired = False
 
     @property
     def has_page(self) -> bool:
         """True once the app has sent a whole error page of its own, whatever it did after that."""
         return self._whole and self._machine.status >= 500
+
+    def expire(self) -> None:
+        """Little time is left: ``receive`` says ``http.disconnect``, and an app that returns then has ended well."""
+        self._expired = True
+        self._complete.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Whatever the app does from now on, the response ends in ``error``."""
+        self._failure = self._failure or error
 
     async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
         """Calls the app and sees its response to the end.
@@ -64,6 +74,10 @@ class HttpCycle:
             await app(scope, self.receive, self.send)
             if self._failure is not None:
                 raise self._failure
+            if self._expired and self._machine.may_end:
+                # An event stream has no last message: its app stops when the client goes, here at the deadline.
+                await self._responder.end(b"")
+                return
             if self._machine.state is not ResponseState.COMPLETE:
                 raise AppError(f"the app returned before its response was complete: {self._machine.state.value}")
             if self._held_back:

@@ -96,6 +96,11 @@ class ResponseMachine:
         self._promised: int | None = None  # content-length, in bytes
         self._sent = 0
 
+    @property
+    def may_end(self) -> bool:
+        """True for a response that has begun, is not complete, and has promised no length."""
+        return self.state in (ResponseState.BARE_HEAD, ResponseState.HEAD) and self._promised is None
+
     def accept(self, message: Mapping[str, Any]) -> Start | Body | PathSend:
         """Takes the app's next message. Raises AppError, and then nothing has changed."""
         try:

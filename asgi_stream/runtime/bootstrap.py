@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
     except ValueError as error:
         log("CRITICAL", str(error))
         return 1
-    connection = Connection(address, connector(host, port))
+    connect = connector(host, port)
+    connection = Connection(address, connect)
     try:
+        slots = _slots(environ)
         loop = _new_event_loop(environ.get("ASGI_STREAM_LOOP") or "asyncio")
     except ConfigurationError as error:
         log("CRITICAL", str(error))
@@ -61,11 +63,22 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
                 log_exception(str(error), error.__cause__)
             loop.run_until_complete(report_init_error(connection, error.report()))
             return 1
-        return _run(loop, Runtime(handler, connection))
+        others = [Connection(address, connect) for _ in range((slots or 1) - 1)]
+        return _run(loop, Runtime(handler, connection, *others, managed_instances=slots is not None))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _slots(environ: Mapping[str, str]) -> int | None:
+    """How many invocations at once Lambda may send; None where it sends one after another."""
+    value = environ.get("AWS_LAMBDA_MAX_CONCURRENCY")
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and int(value)):
+        raise ConfigurationError(f"AWS_LAMBDA_MAX_CONCURRENCY must be a number of invocations, not {value!r}")
+    return int(value)
 
 
 def _run(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> int:

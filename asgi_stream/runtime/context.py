@@ -5,6 +5,7 @@ Source: "Using the Lambda context object to retrieve Python function information
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import sys
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
     from asgi_stream.runtime.requests import Invocation
 
-__all__ = ["ClientContext", "ClientInfo", "CognitoIdentity", "LambdaContext"]
+__all__ = ["ClientContext", "ClientInfo", "CognitoIdentity", "LambdaContext", "trace_id"]
+
+# The X-Ray trace of the invocation that runs in this task. On Managed Instances, where many run at once, the
+# environment variable _X_AMZN_TRACE_ID cannot tell.
+trace_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_id", default=None)
 
 
 class CognitoIdentity(NamedTuple):

@@ -16,7 +16,8 @@ import signal
 
 from asgi_stream.errors import EventError, StreamClosed
 from asgi_stream.runtime.connection import ConnectionLost
-from asgi_stream.runtime.context import LambdaContext
+from asgi_stream.runtime.context import LambdaContext, trace_id
+from asgi_stream.runtime.deadline import BlockWatch, Countdown
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import log, log_exception
 from asgi_stream.runtime.reports import describe, stems_from
@@ -53,6 +54,9 @@ __all__ = ["Fatal", "Runtime"]
 
 # How long tasks that were left behind may take to end when the environment does, in seconds.
 GRACE = 0.2
+# On Managed Instances: the pause after a failed poll, in seconds, doubled each time; how many in a row are too many.
+FIRST_PAUSE = 0.1
+MOST_FAILURES = 8
 
 
 class Fatal(Exception):
@@ -60,14 +64,20 @@ class Fatal(Exception):
 
 
 class Runtime:
-    """Runs a handler against one Runtime API, invocation after invocation."""
+    """Runs a handler against one Runtime API, invocation after invocation.
 
-    def __init__(self, handler: Handler, connection: Connection) -> None:
+    Each connection serves one invocation at a time. With ``managed_instances`` there may be several connections, for as
+    many invocations at once, and the platform's faults are waited out instead of ending the process.
+    """
+
+    def __init__(self, handler: Handler, *connections: Connection, managed_instances: bool = False) -> None:
         self._handler = handler
-        self._connection = connection
+        self._connections = connections
+        self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
         self._running: set[asyncio.Task[BaseException | None]] = set()
         self._stopping = False
+        self._block_watch = BlockWatch()
 
     async def run(self) -> int:
         """Serves until SIGTERM or SIGINT (returns 0) or until the platform leaves no way on (returns 1)."""
@@ -79,7 +89,7 @@ class Runtime:
             self._variables = await self._handler.startup()
         except Exception as error:
             log_exception("The function could not be started", error)
-            await report_init_error(self._connection, describe(error))
+            await report_init_error(self._connections[0], describe(error))
             return 1
         serving = loop.create_task(self.serve())
         stopping = loop.create_task(told_to_stop.wait())
@@ -97,33 +107,53 @@ class Runtime:
         except Exception as error:
             log_exception("The function failed to shut down", error)
         await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
         return code
 
     async def serve(self) -> None:
         """Serves invocations for ever. Raises Fatal when the platform leaves no way on."""
-        while True:
-            await self.serve_one(await self._next())
-
-    async def _next(self) -> Invocation:
+        pollers = [asyncio.ensure_future(self._poll(connection)) for connection in self._connections]
         try:
-            reply = await self._connection.request(next_invocation())
+            await asyncio.gather(*pollers)
+        finally:
+            for poller in pollers:
+                poller.cancel()
+
+    async def _poll(self, connection: Connection) -> None:
+        failures = 0
+        while True:
+            try:
+                invocation = await self._next(connection)
+                failures = 0
+                await self.serve_one(invocation, connection)
+            except Fatal as error:
+                failures += 1
+                if not self._managed_instances or failures > MOST_FAILURES:
+                    raise
+                # The environment has other slots that work, and their invocations must not end with this one.
+                log("WARNING", f"{error}; trying again")
+                connection.close()
+                await asyncio.sleep(FIRST_PAUSE * 2 ** (failures - 1))
+
+    async def _next(self, connection: Connection) -> Invocation:
+        try:
+            reply = await connection.request(next_invocation())
             if reply.status == 200:
                 return parse_invocation(reply)
         except (ConnectionLost, ProtocolError) as error:
             raise Fatal(f"no next invocation: {error}") from error
         raise Fatal(f"no next invocation: status {reply.status}, {reply.body[:500]!r}")
 
-    async def serve_one(self, invocation: Invocation) -> None:
+    async def serve_one(self, invocation: Invocation, connection: Connection) -> None:
         """Runs one invocation to its one end. Raises Fatal if the platform calls that non-recoverable."""
-        _set_trace_id(invocation.trace_id)
-        sink = ResponseStream(self._connection, invocation)
-        task = asyncio.get_running_loop().create_task(self._attempt(invocation, sink), context=self._variables.copy())
-        self._running.add(task)
-        await asyncio.wait((task,))
-        self._running.discard(task)
-        # An app may have cancelled the very task that it runs in.
-        error = asyncio.CancelledError() if task.cancelled() else task.result()
+        if not self._managed_instances:
+            _set_trace_id(invocation.trace_id)
+        sink = ResponseStream(connection, invocation)
+        variables = self._variables.copy()
+        variables.run(trace_id.set, invocation.trace_id)
+        task = asyncio.get_running_loop().create_task(self._attempt(invocation, sink), context=variables)
+        error = await self._watched(task, invocation, sink)
         if self._stopping:
             # The environment ends in mid-invocation: nobody is left to be told, and nothing may be sent.
             raise asyncio.CancelledError
@@ -143,6 +173,33 @@ class Runtime:
                 f"Lambda refused the response: status {reply.status}, {reply.body[:500]!r}",
                 invocation.request_id,
             )
+
+    async def _watched(
+        self, task: asyncio.Task[BaseException | None], invocation: Invocation, sink: Sink
+    ) -> BaseException | None:
+        """Waits for the handler, as long as its deadline allows; returns what it raised."""
+        self._running.add(task)
+        countdown = None
+        waited: tuple[asyncio.Future[Any], ...] = (task,)
+        if invocation.deadline_ms is not None:
+            deadline = invocation.deadline_ms / 1000
+            margin = getattr(self._handler, "deadline_margin", None)
+            countdown = Countdown(task, sink, invocation.request_id, deadline, margin)
+            waited = (task, countdown.over)
+            self._block_watch.add(invocation.request_id, deadline)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        self._running.discard(task)
+        if countdown is not None:
+            countdown.stop()
+            self._block_watch.remove(invocation.request_id)
+        if not task.done():
+            log("ERROR", "The handler goes on after it was cancelled; it is left to itself", invocation.request_id)
+            return countdown.error if countdown is not None else None
+        # An app may have cancelled the very task that it runs in.
+        error = asyncio.CancelledError() if task.cancelled() else task.result()
+        if isinstance(error, asyncio.CancelledError) and countdown is not None and countdown.error is not None:
+            return countdown.error
+        return error
 
     async def _attempt(self, invocation: Invocation, sink: Sink) -> BaseException | None:
         # Caught inside the task and returned: SystemExit and KeyboardInterrupt would otherwise end the event loop.
@@ -171,11 +228,11 @@ def _decode(event: bytes) -> Any:
         raise EventError(f"the event is not JSON: {error}") from error
 
 
-def _set_trace_id(trace_id: str | None) -> None:
-    if trace_id is None:
+def _set_trace_id(value: str | None) -> None:
+    if value is None:
         os.environ.pop("_X_AMZN_TRACE_ID", None)
     else:
-        os.environ["_X_AMZN_TRACE_ID"] = trace_id
+        os.environ["_X_AMZN_TRACE_ID"] = value
 
 
 async def report_init_error(connection: Connection, report: ErrorReport) -> None:
