@@ -6,6 +6,7 @@ virtual environment of the tests.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -27,6 +28,11 @@ _startups = 0
 def large_piece(number: int) -> bytes:
     """A piece that differs from every other, so that a lost or swapped one shows."""
     return number.to_bytes(4, "big") * (LARGE_PIECE_SIZE // 4)
+
+
+# How many invocations have to be under way at once for one at /meet to end.
+MEETING = 4
+meeting = asyncio.Barrier(MEETING)
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -82,6 +88,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         case "/unfinished":
             await start()
             await write(b"one")
+        case "/meet":
+            await start(200, (b"content-type", b"application/json"))
+            await write(b"")
+            await meeting.wait()
+            await write(json.dumps(facts(scope)).encode(), more=False)
         case path:
             raise AssertionError(f"no case {path}")
 

@@ -196,7 +196,7 @@ class EmulatorPlatform:
 
 
 class ManagedInstancesPlatform(EmulatorPlatform):
-    """The emulator's Managed Instances mode, with one slot.
+    """The emulator's Managed Instances mode, with one slot unless a subclass says more.
 
     It decodes error trailers and hands them over in place of the body, and keeps the mode and the content type of the
     function. Its deadline is years away.
@@ -206,6 +206,7 @@ class ManagedInstancesPlatform(EmulatorPlatform):
     shows_trailers = True
     shows_error_type = True
     longest_deadline_ms = None
+    slots = 1
 
     async def __aenter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
@@ -218,7 +219,7 @@ class ManagedInstancesPlatform(EmulatorPlatform):
     async def _start(self, options: Sequence[str]) -> Session:
         env = {
             "PATH": os.defpath,
-            "AWS_LAMBDA_MAX_CONCURRENCY": "1",
+            "AWS_LAMBDA_MAX_CONCURRENCY": str(self.slots),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
             "LAMBDA_TASK_ROOT": "/var/task",
         }
