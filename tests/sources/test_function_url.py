@@ -103,6 +103,7 @@ def test_bodies(changes: dict[str, Any], body: bytes) -> None:
             "http",
         ),
         ({"host": "example.com", "x_forwarded_port": "", "x_forwarded_proto": "http"}, ("example.com", 80), "http"),
+        ({"host": "example.com:8080", "x_forwarded_port": "9443"}, ("example.com", 9443), "https"),
         ({"host": "example.com:8080", "x_forwarded_port": "odd"}, ("example.com", 8080), "https"),
         ({"host": "example.com:odd", "x_forwarded_port": "99999"}, ("example.com", 443), "https"),
         ({"host": "[2001:db8::1]:8443", "x_forwarded_port": ""}, ("2001:db8::1", 8443), "https"),
