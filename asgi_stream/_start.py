@@ -14,10 +14,11 @@ task_root = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
 layer = f"/opt/python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 first = [task_root, *(path for path in (layer, "/opt/python") if os.path.isdir(path))]
 # sys.path[0] is the folder of this file, the inside of a package: not a place to import from.
-sys.path[:] = first + [path for path in sys.path[1:] if path not in first]
-if package_root not in sys.path:
-    sys.path.append(package_root)
+path = first + [folder for folder in sys.path[1:] if folder not in first]
+# This package, and not another copy that may stand on the path before it.
+sys.path[:] = [package_root, *path]
 
 from asgi_stream.runtime.bootstrap import main  # noqa: E402
 
+sys.path[:] = path if package_root in path else [*path, package_root]
 sys.exit(main(sys.argv[1:]))

@@ -126,6 +126,11 @@ class StreamingAdapter:
         await self._lifespan.startup()
         return self._lifespan.variables
 
+    @property
+    def wants_shutdown(self) -> bool:
+        """True while the app has a lifespan that wants to hear of its end."""
+        return self._lifespan.running
+
     async def invoke(self, event: Any, context: Any, sink: Sink) -> None:
         """Answers one event through ``sink``.
 

@@ -34,7 +34,7 @@ TEXT_MIME_TYPES = (
     "application/vnd.oai.openapi",
 )
 # Read by the runtime, before there is an adapter.
-RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_LOOP"})
+RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_LOOP", "ASGI_STREAM_SHUTDOWN_EXTENSION"})
 
 
 class Config(NamedTuple):

@@ -104,6 +104,21 @@ def test_an_unknown_event_loop() -> None:
     assert process.returncode == 1
 
 
+def test_an_unknown_value_for_the_extension() -> None:
+    process = run(BOOTSTRAP, sys.executable, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", ASGI_STREAM_SHUTDOWN_EXTENSION="no")
+    assert "ASGI_STREAM_SHUTDOWN_EXTENSION must be auto or off, not 'no'" in process.stderr
+    assert process.returncode == 1
+
+
+def test_it_runs_the_package_that_it_belongs_to(tmp_path: Path) -> None:
+    """Another copy on the path, such as a layer's or an editable installation, does not take its place."""
+    package = package_in(tmp_path / "mine")
+    other = package_in(tmp_path / "other")
+    (other / "runtime" / "bootstrap.py").write_text("raise SystemExit('the other copy')\n")
+    process = run(package / "bootstrap", sys.executable, LAMBDA_TASK_ROOT=str(tmp_path / "other"))
+    assert STARTED in process.stderr
+
+
 def test_the_folders_on_the_path(tmp_path: Path) -> None:
     """The function's own code comes first, the inside of our package is not among them."""
     (tmp_path / "path_app.py").write_text("import sys\nraise SystemExit(repr(sys.path))\n")

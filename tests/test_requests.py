@@ -17,8 +17,13 @@ from asgi_stream.runtime.requests import (
     buffered_response,
     init_error,
     invocation_error,
+    next_extension_event,
     next_invocation,
     parse_invocation,
+    parse_registration,
+    register_extension,
+    restore_error,
+    restore_next,
     stream_end,
     stream_response,
     verdict,
@@ -207,3 +212,54 @@ class TestReportSizes:
 
     def test_a_short_report_is_whole(self) -> None:
         assert REPORT.to_json(500) == REPORT_JSON
+
+
+def test_the_restore_from_a_snapshot() -> None:
+    assert restore_next().encode(HOST) == f"GET /2018-06-01/runtime/restore/next HTTP/1.1\r\n{START}\r\n".encode()
+    assert (
+        restore_error(REPORT._replace(kind="Runtime.AfterRestoreError")).encode(HOST)
+        == (
+            f"POST /2018-06-01/runtime/restore/error HTTP/1.1\r\n{START}"
+            "Content-Type: application/vnd.aws.lambda.error+json\r\n"
+            "Lambda-Runtime-Function-Error-Type: Runtime.AfterRestoreError\r\n"
+            f"Content-Length: {len(REPORT_JSON)}\r\n\r\n"
+        ).encode()
+        + REPORT_JSON
+    )
+
+
+def test_the_registration_of_an_extension() -> None:
+    assert (
+        register_extension().encode(HOST)
+        == (
+            f"POST /2020-01-01/extension/register HTTP/1.1\r\n{START}"
+            "Content-Type: application/json\r\nLambda-Extension-Name: asgi-stream\r\nContent-Length: 13\r\n\r\n"
+            '{"events":[]}'
+        ).encode()
+    )
+    assert next_extension_event("id-1").encode(HOST) == (
+        f"GET /2020-01-01/extension/event/next HTTP/1.1\r\n{START}Lambda-Extension-Identifier: id-1\r\n\r\n".encode()
+    )
+
+
+def test_the_reply_to_a_registration() -> None:
+    assert parse_registration(Reply(200, {"lambda-extension-identifier": "id-1"}, b"{}", True)) == "id-1"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(403, {}, b"closed", True),
+        Reply(403, {"lambda-extension-identifier": "id-1"}, b"closed", True),
+        Reply(200, {}, b"{}", True),
+        Reply(200, {"lambda-extension-identifier": ""}, b"{}", True),
+    ],
+)
+def test_a_registration_without_an_identifier(reply: Reply) -> None:
+    with pytest.raises(ProtocolError, match=f"no extension identifier: status {reply.status}"):
+        parse_registration(reply)
+
+
+def test_an_identifier_that_would_not_stay_in_its_header() -> None:
+    with pytest.raises(ProtocolError, match="Lambda-Extension-Identifier"):
+        next_extension_event("id-1\r\nEvil: 1").encode(HOST)

@@ -48,6 +48,11 @@ class Lifespan:
         self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._outbox: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
 
+    @property
+    def running(self) -> bool:
+        """True from the app's startup until it has returned."""
+        return self._task is not None and not self._task.done()
+
     async def startup(self) -> None:
         """Returns when the app has started. Raises LifespanError when it says or shows that it cannot."""
         if self._mode == "off":

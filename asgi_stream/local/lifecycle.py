@@ -9,6 +9,8 @@ class State(Enum):
     """Where an execution environment stands."""
 
     STARTING = auto()  # the runtime has not polled yet
+    SNAPSHOT = auto()  # SnapStart: the snapshot may be taken, the runtime waits for the restore
+    RESTORED = auto()  # restored from the snapshot; the runtime has not polled yet
     IDLE = auto()  # a poll is open
     INVOKED = auto()  # an event has been handed out, nothing has come back
     RESPONDING = auto()  # the body of an answer is being read
@@ -17,12 +19,15 @@ class State(Enum):
 
 
 class Call(Enum):
-    """What moves it: four calls of the runtime, three turns of the platform."""
+    """What moves it: six calls of the runtime, four turns of the platform."""
 
     NEXT = auto()
     RESPONSE = auto()
     ERROR = auto()
     INIT_ERROR = auto()
+    RESTORE_NEXT = auto()
+    RESTORE_ERROR = auto()
+    RESTORE = auto()
     INVOKE = auto()
     END = auto()
     FAIL = auto()
@@ -31,6 +36,10 @@ class Call(Enum):
 TRANSITIONS: dict[tuple[State, Call], State] = {
     (State.STARTING, Call.NEXT): State.IDLE,
     (State.STARTING, Call.INIT_ERROR): State.STARTING,
+    (State.STARTING, Call.RESTORE_NEXT): State.SNAPSHOT,
+    (State.SNAPSHOT, Call.RESTORE): State.RESTORED,
+    (State.RESTORED, Call.RESTORE_ERROR): State.RESTORED,
+    (State.RESTORED, Call.NEXT): State.IDLE,
     (State.IDLE, Call.NEXT): State.IDLE,
     (State.IDLE, Call.INVOKE): State.INVOKED,
     (State.INVOKED, Call.NEXT): State.INVOKED,

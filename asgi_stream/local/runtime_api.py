@@ -2,17 +2,20 @@
 
 What is allowed when stands in `lifecycle`; all else is answered with
 403 InvalidStateTransition, as Lambda does. Sources: the Lambda developer guide, "Using the Lambda runtime API",
-and the behaviour of AWS's own server. Extensions, SnapStart and Managed Instances are not served.
+and the behaviour of AWS's own server. Internal extensions may register (`extensions`), and SnapStart's restore is
+served; Managed Instances are not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from asgi_stream.local.extensions import Extensions, RegistrationRefused
 from asgi_stream.local.function_error import ERROR_TYPE, FunctionError, from_body, from_trailers
 from asgi_stream.local.http import HttpConnection, Truncated
 from asgi_stream.local.invocation import End, Ending, Head, Invocation
@@ -48,6 +51,7 @@ class RuntimeApiServer:
     def __init__(self) -> None:
         self.state = State.STARTING
         self.failure: FunctionError | None = None
+        self.extensions = Extensions()
         self._invocation: Invocation | None = None
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -120,8 +124,28 @@ class RuntimeApiServer:
         return invocation
 
     async def idle(self) -> None:
-        """Waits until a poll is open and no event is waiting for it. Raises EnvironmentFailed."""
-        await self._until(lambda: self.state in (State.IDLE, State.FAILED))
+        """Waits until a poll is open, of every extension too, and no event waits for it. Raises EnvironmentFailed."""
+        await self._reach(State.IDLE)
+
+    async def ready_for_snapshot(self) -> None:
+        """SnapStart: waits until runtime and extensions are ready for the snapshot. Raises EnvironmentFailed."""
+        await self._reach(State.SNAPSHOT)
+
+    def restore(self) -> None:
+        """SnapStart: the runtime, which is ready for its snapshot, learns that it has been restored from it.
+
+        Raises RuntimeError if it is not ready.
+        """
+        if not self._step(Call.RESTORE):
+            raise RuntimeError(f"the environment is {self.state.name}, not waiting for a restore")
+
+    def send_event(self, event: Mapping[str, Any]) -> None:
+        """Hands `event` to every registered extension, whatever it registered for."""
+        self.extensions.send(event)
+        self._wake()
+
+    async def _reach(self, state: State) -> None:
+        await self._until(lambda: self.state is State.FAILED or (self.state is state and self.extensions.ready))
         if self.failure is not None:
             raise EnvironmentFailed(self.failure)
 
@@ -145,9 +169,12 @@ class RuntimeApiServer:
         if state is State.RESPONDED and self.failure is not None:
             state = State.FAILED
         self.state = state
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-        return True
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -178,11 +205,19 @@ class RuntimeApiServer:
         if (method, path) == ("GET", "/2018-06-01/runtime/invocation/next"):
             await self._next(http)
         elif (method, path) == ("POST", "/2018-06-01/runtime/init/error"):
-            await self._init_error(http, request)
+            await self._report(http, request, Call.INIT_ERROR)
         elif method == "POST" and match and match[2] == "response":
             await self._response(http, request, match[1])
         elif method == "POST" and match:
             await self._error(http, request, match[1])
+        elif (method, path) == ("GET", "/2018-06-01/runtime/restore/next"):
+            await self._restore_next(http)
+        elif (method, path) == ("POST", "/2018-06-01/runtime/restore/error"):
+            await self._report(http, request, Call.RESTORE_ERROR)
+        elif (method, path) == ("POST", "/2020-01-01/extension/register"):
+            await self._register(http, request)
+        elif (method, path) == ("GET", "/2020-01-01/extension/event/next"):
+            await self._next_event(http, request)
         else:
             await http.read_body()
             await _refuse(http, 404, "NotFound", f"{method} {path} is not served")
@@ -195,7 +230,10 @@ class RuntimeApiServer:
             return
         if self._invocation is not None and self._invocation.end is None:
             self._step(Call.INVOKE)
-        await self._until(lambda: self.state is not State.IDLE)
+        # An event is handed out once init is over, which it is when every extension polls too.
+        await self._until(
+            lambda: self.state is State.FAILED or (self.state is not State.IDLE and self.extensions.ready)
+        )
         invocation = self._invocation
         if self.state is State.FAILED or invocation is None:
             await self._refuse_state(http, Call.NEXT)
@@ -237,14 +275,51 @@ class RuntimeApiServer:
         self._end(invocation, End(Ending.ERROR, from_body(_header(request, ERROR_TYPE), body)))
         await http.reply_json(202, {"status": "OK"})
 
-    async def _init_error(self, http: HttpConnection, request: h11.Request) -> None:
-        """`POST /runtime/init/error`."""
+    async def _report(self, http: HttpConnection, request: h11.Request, call: Call) -> None:
+        """`POST /runtime/init/error` and `POST /runtime/restore/error`."""
         body = await http.read_body()
-        if not self._step(Call.INIT_ERROR):
-            await self._refuse_state(http, Call.INIT_ERROR)
+        if not self._step(call):
+            await self._refuse_state(http, call)
             return
         self.fail(from_body(_header(request, ERROR_TYPE), body))
         await http.reply_json(202, {"status": "OK"})
+
+    async def _restore_next(self, http: HttpConnection) -> None:
+        """`GET /runtime/restore/next`: answered by `restore`."""
+        await http.read_body()
+        if not self._step(Call.RESTORE_NEXT):
+            await self._refuse_state(http, Call.RESTORE_NEXT)
+            return
+        await self._until(lambda: self.state is not State.SNAPSHOT)
+        if self.state is State.FAILED:
+            await self._refuse_state(http, Call.RESTORE_NEXT)
+        else:
+            await http.reply(200, b"", {})
+
+    async def _register(self, http: HttpConnection, request: h11.Request) -> None:
+        """`POST /extension/register`."""
+        body = await http.read_body()
+        try:
+            identifier = self.extensions.register(
+                _header(request, "lambda-extension-name"), body, closed=self.state is not State.STARTING
+            )
+        except RegistrationRefused as refused:
+            await _refuse(http, 403, refused.error_type, str(refused))
+            return
+        about = json.dumps({"functionName": "local", "functionVersion": "$LATEST", "handler": ""}).encode()
+        await http.reply(200, about, {"Content-Type": "application/json", "Lambda-Extension-Identifier": identifier})
+
+    async def _next_event(self, http: HttpConnection, request: h11.Request) -> None:
+        """`GET /extension/event/next`: open until `send_event`."""
+        await http.read_body()
+        try:
+            events = self.extensions.poll(_header(request, "lambda-extension-identifier"))
+        except RegistrationRefused as refused:
+            await _refuse(http, 403, refused.error_type, str(refused))
+            return
+        self._wake()
+        await self._until(lambda: bool(events))
+        await http.reply(200, json.dumps(events.popleft()).encode(), {"Content-Type": "application/json"})
 
     async def _claim(self, http: HttpConnection, request_id: str, call: Call, *, valid: bool) -> Invocation | None:
         """Returns the invocation that may now be answered; or refuses, and returns None.

@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
     connection = Connection(address, connect)
     try:
         slots = _slots(environ)
+        extension = environ.get("ASGI_STREAM_SHUTDOWN_EXTENSION") or "auto"
+        if extension not in ("auto", "off"):
+            raise ConfigurationError(f"ASGI_STREAM_SHUTDOWN_EXTENSION must be auto or off, not {extension!r}")
         loop = _new_event_loop(environ.get("ASGI_STREAM_LOOP") or "asyncio")
     except ConfigurationError as error:
         log("CRITICAL", str(error))
@@ -64,7 +67,15 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
             loop.run_until_complete(report_init_error(connection, error.report()))
             return 1
         others = [Connection(address, connect) for _ in range((slots or 1) - 1)]
-        return _run(loop, Runtime(handler, connection, *others, managed_instances=slots is not None))
+        runtime = Runtime(
+            handler,
+            connection,
+            *others,
+            managed_instances=slots is not None,
+            extension=Connection(address, connect) if extension == "auto" else None,
+            snap_start=environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start",
+        )
+        return _run(loop, runtime)
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)

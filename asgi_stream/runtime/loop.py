@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from asgi_stream.sinks import Sink
 
     class Handler(Protocol):
-        """What the runtime drives. All three run on the one event loop of the process."""
+        """What the runtime drives. All three run on the one event loop of the process.
+
+        ``wants_shutdown`` says, once startup has returned, whether shutdown has anything to do.
+        """
+
+        @property
+        def wants_shutdown(self) -> bool: ...
 
         async def startup(self) -> contextvars.Context:
             """Runs once, before the first invocation; returns the context variables that invocations see."""
@@ -70,8 +76,18 @@ class Runtime:
     many invocations at once, and the platform's faults are waited out instead of ending the process.
     """
 
-    def __init__(self, handler: Handler, *connections: Connection, managed_instances: bool = False) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *connections: Connection,
+        managed_instances: bool = False,
+        extension: Connection | None = None,
+        snap_start: bool = False,
+    ) -> None:
         self._handler = handler
+        self._extension = extension
+        self._held: asyncio.Task[None] | None = None
+        self._snap_start = snap_start
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
@@ -80,7 +96,10 @@ class Runtime:
         self._block_watch = BlockWatch()
 
     async def run(self) -> int:
-        """Serves until SIGTERM or SIGINT (returns 0) or until the platform leaves no way on (returns 1)."""
+        """Serves until SIGTERM or SIGINT (returns 0) or until the platform leaves no way on (returns 1).
+
+        Returns 64 or 65 where SnapStart fails before the snapshot or after the restore.
+        """
         loop = asyncio.get_running_loop()
         told_to_stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -91,25 +110,34 @@ class Runtime:
             log_exception("The function could not be started", error)
             await report_init_error(self._connections[0], describe(error))
             return 1
-        serving = loop.create_task(self.serve())
+        if self._extension is not None and getattr(self._handler, "wants_shutdown", False):
+            from asgi_stream.runtime.extension import ask_for_sigterm
+
+            # Kept alive by this name; cancelled with all tasks in the end.
+            self._held = await ask_for_sigterm(self._extension, told_to_stop.set)
+        serving = loop.create_task(self._restore_and_serve() if self._snap_start else self.serve())
         stopping = loop.create_task(told_to_stop.wait())
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         code = 0
         self._stopping = True
         if serving.done():
-            code = 1
-            _log_end(serving)
+            code = _log_end(serving)
         if self._running:
             # The app is told before what it was started with goes.
             await _cancel(self._running)
-        try:
-            await self._handler.shutdown()
-        except Exception as error:
-            log_exception("The function failed to shut down", error)
+        from asgi_stream.runtime.extension import shut_down
+
+        await shut_down(self._handler.shutdown)
         await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
         for connection in self._connections:
             connection.close()
         return code
+
+    async def _restore_and_serve(self) -> None:
+        from asgi_stream.runtime.snapstart import snapshot_and_restore
+
+        await snapshot_and_restore(self._connections[0], self._variables)
+        await self.serve()
 
     async def serve(self) -> None:
         """Serves invocations for ever. Raises Fatal when the platform leaves no way on."""
@@ -243,14 +271,18 @@ async def report_init_error(connection: Connection, report: ErrorReport) -> None
         log("CRITICAL", f"The init error could not be reported: {lost}")
 
 
-def _log_end(serving: asyncio.Task[None]) -> None:
+def _log_end(serving: asyncio.Task[None]) -> int:
+    """Says why serving has ended; returns the exit code."""
     error = None if serving.cancelled() else serving.exception()
     if error is None:
         log("CRITICAL", "The runtime ends: its own task was cancelled")
     elif isinstance(error, Fatal):
         log("CRITICAL", f"The runtime ends: {error}")
+    elif (code := getattr(error, "exit_code", None)) is not None:
+        return int(code)  # SnapStart, logged and reported where it failed
     else:
         log_exception("The runtime ends: this is a fault of asgi-stream, please report it", error)
+    return 1
 
 
 async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:

@@ -1,7 +1,7 @@
-"""The requests of the Lambda Runtime API, one pure function per endpoint, and what its replies mean.
+"""The requests of Lambda's Runtime API and Extensions API, one pure function per endpoint, and what replies mean.
 
-Source: "Using the Lambda runtime API for custom runtimes" and "Response streaming" in AWS's Lambda Developer Guide;
-what the guide leaves open was observed on AWS's own Runtime API server.
+Source: "Using the Lambda runtime API for custom runtimes", "Response streaming" and "Using the Lambda Extensions API"
+in AWS's Lambda Developer Guide; what the guide leaves open was observed on AWS's own Runtime API server.
 """
 
 from __future__ import annotations
@@ -25,14 +25,21 @@ __all__ = [
     "buffered_response",
     "init_error",
     "invocation_error",
+    "next_extension_event",
     "next_invocation",
     "parse_invocation",
+    "parse_registration",
+    "register_extension",
+    "restore_error",
+    "restore_next",
     "stream_end",
     "stream_response",
     "verdict",
 ]
 
 API = "/2018-06-01/runtime"
+EXTENSION_API = "/2020-01-01/extension"
+EXTENSION_NAME = "asgi-stream"
 HTTP_RESPONSE = "application/vnd.awslambda.http-integration-response"
 ERROR_CONTENT = "application/vnd.aws.lambda.error+json"
 USER_AGENT = f"asgi-stream/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
@@ -149,6 +156,43 @@ def invocation_error(invocation: Invocation, report: ErrorReport) -> Request:
 def init_error(report: ErrorReport) -> Request:
     """Reports that the function could not be started; the process must exit non-zero after it."""
     return Request("POST", f"{API}/init/error", _error_headers(report), report.to_json())
+
+
+# GET /2018-06-01/runtime/restore/next
+def restore_next() -> Request:
+    """Says that the snapshot may be taken (SnapStart); the reply, 200 and empty, comes in each restored environment."""
+    return Request("GET", f"{API}/restore/next", (), b"")
+
+
+# POST /2018-06-01/runtime/restore/error
+def restore_error(report: ErrorReport) -> Request:
+    """Reports that the function cannot go on after the restore; the process must exit non-zero after it."""
+    return Request("POST", f"{API}/restore/error", _error_headers(report), report.to_json())
+
+
+# POST /2020-01-01/extension/register
+def register_extension() -> Request:
+    """Registers this process as an internal extension, for no event: Lambda refuses SHUTDOWN to internal ones."""
+    return Request(
+        "POST",
+        f"{EXTENSION_API}/register",
+        (("Content-Type", "application/json"), ("Lambda-Extension-Name", EXTENSION_NAME)),
+        b'{"events":[]}',
+    )
+
+
+def parse_registration(reply: Reply) -> str:
+    """Returns the identifier that a reply to ``/register`` gave. Raises ProtocolError for a reply without one."""
+    identifier = reply.headers.get("lambda-extension-identifier")
+    if reply.status != 200 or not identifier:
+        raise ProtocolError(f"no extension identifier: status {reply.status}, {reply.body[:500]!r}")
+    return identifier
+
+
+# GET /2020-01-01/extension/event/next
+def next_extension_event(identifier: str) -> Request:
+    """Says that the extension is ready, and asks for an event; Lambda's init lasts until this has been asked."""
+    return Request("GET", f"{EXTENSION_API}/event/next", (("Lambda-Extension-Identifier", identifier),), b"")
 
 
 def _error_headers(report: ErrorReport) -> tuple[tuple[str, str], ...]:

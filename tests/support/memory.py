@@ -24,6 +24,7 @@ class MemoryStream:
         self.writes: list[bytes] = []
         self.closed = False
         self.stalled = asyncio.Event()
+        self._written = asyncio.Event()
         self._capacity = capacity
         self._incoming: deque[bytes] = deque()
         self._changed = asyncio.Event()
@@ -34,6 +35,12 @@ class MemoryStream:
         return b"".join(self.writes)
 
     # What the server does
+
+    async def has_written(self, count: int) -> None:
+        """Waits until there are that many writes."""
+        while len(self.writes) < count:
+            self._written.clear()
+            await self._written.wait()
 
     def say(self, *pieces: bytes) -> None:
         """The server sends; each piece is one read. ``b""`` closes."""
@@ -64,6 +71,7 @@ class MemoryStream:
             self._capacity -= len(data)
         if data:
             self.writes.append(data)
+            self._written.set()
         return len(data)
 
     async def wait_writable(self) -> bool:

@@ -1,0 +1,95 @@
+"""The end of an execution environment: how Lambda is made to announce it, and how long the app may take over it.
+
+Lambda ends an environment by SIGKILL, unless an extension is registered: then the runtime gets SIGTERM first. An
+internal extension is two requests of the runtime's own process. It registers, for no event at all, before the first
+``/next``, and then asks for an event that never comes; Lambda's init lasts until both have been asked. The second
+request stays open for the life of the environment, on the connection that the first has opened, and nothing here can
+end the runtime: whatever is refused or lost is logged, and the environment ends without a word, as it would have
+without an extension.
+
+Source: "Using the Lambda Extensions API to create extensions" in AWS's Lambda Developer Guide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
+from asgi_stream.runtime.http11 import ProtocolError
+from asgi_stream.runtime.logs import log, log_exception
+from asgi_stream.runtime.requests import next_extension_event, parse_registration, register_extension
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from asgi_stream.runtime.connection import Connection
+
+__all__ = ["ask_for_sigterm", "shut_down"]
+
+# Lambda's server answers a registration at once; a start-up must not hang on one that does not. Seconds.
+REGISTRATION_LIMIT = 1.0
+# Lambda lets a runtime with an internal extension have 500 ms between SIGTERM and SIGKILL (Managed Instances: 600);
+# what this leaves of it is for invocations that have to be cancelled, and for Python's own end. Seconds.
+SHUTDOWN_LIMIT = 0.4
+
+_WITHOUT = "Lambda may end this environment without SIGTERM, and the app without its shutdown"
+
+
+async def ask_for_sigterm(connection: Connection, stop: Callable[[], object]) -> asyncio.Task[None] | None:
+    """Registers the extension; returns the task that keeps its request open, None if Lambda refuses. Raises nothing.
+
+    ``connection`` is for this alone; the caller keeps the task and cancels it in the end. ``stop`` is called if Lambda
+    says by an event that the environment ends.
+    """
+    try:
+        async with asyncio.timeout(REGISTRATION_LIMIT):
+            identifier = parse_registration(await connection.request(register_extension()))
+        next_extension_event(identifier).encode(connection.host)  # it may be what cannot stand in a header
+    except (ConnectionLost, EarlyReply, ProtocolError, TimeoutError) as error:
+        log("WARNING", f"{_WITHOUT}: no extension could be registered: {str(error) or 'no answer'}")
+        connection.close()
+        return None
+    return asyncio.get_running_loop().create_task(_wait_for_the_end(connection, identifier, stop))
+
+
+async def _wait_for_the_end(connection: Connection, identifier: str, stop: Callable[[], object]) -> None:
+    try:
+        try:
+            reply = await connection.request(next_extension_event(identifier))
+        except ConnectionLost:
+            # Once more, on a new connection: a snapshot and its restore (SnapStart) may have come between.
+            reply = await connection.request(next_extension_event(identifier))
+    except (ConnectionLost, EarlyReply) as error:
+        log("WARNING", f"{_WITHOUT}: {error}")
+    else:
+        if reply.status == 200 and _is_shutdown(reply.body):
+            stop()
+        else:
+            # Not asked again: a server that answers at once would keep this process busy for ever.
+            log("WARNING", f"{_WITHOUT}: the extension got status {reply.status}, {reply.body[:500]!r}")
+    finally:
+        connection.close()
+
+
+def _is_shutdown(body: bytes) -> bool:
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(event, dict) and event.get("eventType") == "SHUTDOWN"
+
+
+async def shut_down(shutdown: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs the handler's shutdown, to its end or to that of its time. Raises nothing: what fails is logged."""
+    task = asyncio.get_running_loop().create_task(shutdown())
+    await asyncio.wait((task,), timeout=SHUTDOWN_LIMIT)
+    if not task.done():
+        task.cancel()
+        log("ERROR", f"The app's shutdown has not ended within {SHUTDOWN_LIMIT} s, when Lambda kills: it is given up")
+    elif task.cancelled():
+        log("ERROR", "The function failed to shut down: its shutdown was cancelled")
+    elif (error := task.exception()) is not None:
+        log_exception("The function failed to shut down", error)

@@ -1,0 +1,178 @@
+"""Extensions and SnapStart at the Runtime API server, asked by raw bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asgi_stream.local.function_error import FunctionError
+from asgi_stream.local.lifecycle import State
+from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
+
+from .support import BASE, RawRuntime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+REGISTER = "POST /2020-01-01/extension/register"
+EVENT_NEXT = "GET /2020-01-01/extension/event/next"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[RuntimeApiServer]:
+    async with RuntimeApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def runtime(api: RuntimeApiServer) -> AsyncIterator[RawRuntime]:
+    async with RawRuntime(api.address) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def other(api: RuntimeApiServer) -> AsyncIterator[RawRuntime]:
+    """A second connection of the same runtime."""
+    async with RawRuntime(api.address) as connection:
+        yield connection
+
+
+async def register(
+    runtime: RawRuntime, body: bytes = b'{"events":[]}', name: str = "x"
+) -> tuple[int, str | None, dict[str, Any]]:
+    """Status, identifier and body of the reply."""
+    headers = f"Lambda-Extension-Name: {name}\r\n" if name else ""
+    await runtime.begin(REGISTER, f"{headers}Content-Length: {len(body)}\r\n")
+    await runtime.write(body)
+    status, fields, reply = await runtime.reply()
+    return status, fields.get("lambda-extension-identifier"), json.loads(reply)
+
+
+async def poll(runtime: RawRuntime, identifier: str | None) -> tuple[int, Any]:
+    header = "" if identifier is None else f"Lambda-Extension-Identifier: {identifier}\r\n"
+    await runtime.begin(EVENT_NEXT, header)
+    status, _, body = await runtime.reply()
+    return status, json.loads(body)
+
+
+async def test_init_waits_for_every_registered_extension(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    status, identifier, about = await register(other)
+    assert (status, sorted(about)) == (200, ["functionName", "functionVersion", "handler"])
+    assert identifier
+    assert api.extensions.names == ["x"]
+    idle = asyncio.create_task(api.idle())
+    polling = asyncio.create_task(runtime.next())
+    await api._until(lambda: api.state is State.IDLE)
+    await asyncio.sleep(0)
+    assert not idle.done()
+    event = asyncio.create_task(poll(other, identifier))
+    await idle
+    await api.invoke(b"{}")
+    assert (await polling)[0] == 200
+    assert not event.done()
+    api.send_event({"eventType": "SHUTDOWN"})
+    assert await event == (200, {"eventType": "SHUTDOWN"})
+
+
+async def test_an_event_waits_for_the_end_of_init(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    _, identifier, _ = await register(other)
+    await api.invoke(b"{}")
+    polling = asyncio.create_task(runtime.next())
+    await api._until(lambda: api.state is State.INVOKED)
+    async with RawRuntime(api.address) as third:  # by its answer, one to the poll would have come
+        assert (await register(third, name="y"))[0] == 403
+    assert not polling.done()
+    event = asyncio.create_task(poll(other, identifier))
+    assert (await polling)[0] == 200
+    event.cancel()
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "error"),
+    [
+        (b'{"events":["SHUTDOWN"]}', "x", "Extension.InvalidEventType"),
+        (b'{"events":[]}', "", "Extension.InvalidExtensionName"),
+        (b"nonsense", "x", "InvalidRequestFormat"),
+        (b"[]", "x", "InvalidRequestFormat"),
+        (b"{}", "x", "InvalidRequestFormat"),
+        (b'{"events":7}', "x", "InvalidRequestFormat"),
+        (b'{"events":[]}', "taken", "Extension.InvalidExtensionState"),
+    ],
+)
+async def test_a_registration_that_awss_server_refuses(runtime: RawRuntime, body: bytes, name: str, error: str) -> None:
+    assert (await register(runtime, name="taken"))[0] == 200
+    status, identifier, reply = await register(runtime, body, name)
+    assert (status, identifier, reply["errorType"]) == (403, None, error)
+
+
+async def test_nothing_registers_after_the_first_poll(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    waiting = asyncio.create_task(runtime.next())
+    await api.idle()
+    status, _, reply = await register(other)
+    assert (status, reply["errorType"]) == (403, "Extension.RegistrationClosed")
+    waiting.cancel()
+
+
+@pytest.mark.parametrize(
+    ("identifier", "error"),
+    [(None, "Extension.MissingExtensionIdentifier"), ("7", "Extension.UnknownExtensionIdentifier")],
+)
+async def test_a_poll_of_an_extension_that_is_none(runtime: RawRuntime, identifier: str | None, error: str) -> None:
+    status, reply = await poll(runtime, identifier)
+    assert (status, reply["errorType"]) == (403, error)
+
+
+async def test_a_restore(api: RuntimeApiServer, runtime: RawRuntime) -> None:
+    with pytest.raises(RuntimeError, match="STARTING"):
+        api.restore()
+    await runtime.begin(f"GET {BASE}/restore/next")
+    await api.ready_for_snapshot()
+    api.restore()
+    assert await runtime.reply() == (200, {"content-length": "0"}, b"")
+    polling = asyncio.create_task(runtime.next())
+    await api.idle()
+    await api.invoke(b"{}")
+    assert (await polling)[0] == 200
+
+
+async def test_a_failed_restore(api: RuntimeApiServer, runtime: RawRuntime) -> None:
+    refused = await runtime.post("restore/error", b"{}")
+    assert (refused[0], refused[1]["errorType"]) == (403, "InvalidStateTransition")
+    await runtime.begin(f"GET {BASE}/restore/next")
+    await api.ready_for_snapshot()
+    api.restore()
+    await runtime.reply()
+    error = b'{"errorType":"ConnectionError","errorMessage":"no database"}'
+    kind = "Lambda-Runtime-Function-Error-Type: Runtime.AfterRestoreError\r\n"
+    assert await runtime.post("restore/error", error, kind) == (202, {"status": "OK"})
+    with pytest.raises(EnvironmentFailed) as failed:
+        await api.idle()
+    assert failed.value.error.error_type == "Runtime.AfterRestoreError"
+    assert failed.value.error.details["errorMessage"] == "no database"
+
+
+async def test_a_restore_has_its_place(api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime) -> None:
+    polling = asyncio.create_task(runtime.next())
+    await api.idle()
+    await other.begin(f"GET {BASE}/restore/next")
+    status, _, body = await other.reply()
+    assert (status, json.loads(body)["errorType"]) == (403, "InvalidStateTransition")
+    polling.cancel()
+
+
+async def test_an_environment_that_ends_before_its_restore(api: RuntimeApiServer, runtime: RawRuntime) -> None:
+    await runtime.begin(f"GET {BASE}/restore/next")
+    await api.ready_for_snapshot()
+    api.fail(FunctionError("Runtime.ExitError"))
+    assert (await runtime.reply())[0] == 403
