@@ -93,20 +93,20 @@ def test_nobody_listens(tmp_path: Path) -> None:
         LAMBDA_TASK_ROOT=str(tmp_path),
         _HANDLER="bootstrap_app.handler",
     )
-    assert "The runtime ends: no next invocation: the Runtime API at 127.0.0.1:1 cannot be reached" in process.stderr
-    assert "Traceback" not in process.stderr
+    assert "The runtime ends: no next invocation: the Runtime API at 127.0.0.1:1 cannot be reached" in process.stdout
+    assert "Traceback" not in process.stdout + process.stderr
     assert process.returncode == 1
 
 
 def test_an_unknown_event_loop() -> None:
     process = run(BOOTSTRAP, sys.executable, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", ASGI_STREAM_LOOP="fast")
-    assert "ASGI_STREAM_LOOP must be asyncio or uvloop, not 'fast'" in process.stderr
+    assert "ASGI_STREAM_LOOP must be asyncio or uvloop, not 'fast'" in process.stdout
     assert process.returncode == 1
 
 
 def test_an_unknown_value_for_the_extension() -> None:
     process = run(BOOTSTRAP, sys.executable, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", ASGI_STREAM_SHUTDOWN_EXTENSION="no")
-    assert "ASGI_STREAM_SHUTDOWN_EXTENSION must be auto or off, not 'no'" in process.stderr
+    assert "ASGI_STREAM_SHUTDOWN_EXTENSION must be auto or off, not 'no'" in process.stdout
     assert process.returncode == 1
 
 
@@ -129,5 +129,5 @@ def test_the_folders_on_the_path(tmp_path: Path) -> None:
         LAMBDA_TASK_ROOT=str(tmp_path),
         _HANDLER="path_app.handler",
     )
-    assert f"SystemExit(\"['{tmp_path}', " in process.stderr
-    assert f"'{PACKAGE}'" not in process.stderr
+    assert f"SystemExit(\"['{tmp_path}', " in process.stdout
+    assert f"'{PACKAGE}'" not in process.stdout

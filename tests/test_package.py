@@ -66,5 +66,5 @@ def test_installed_it_is_all_that_a_deployment_needs(wheel: Path, tmp_path: Path
         capture_output=True,
         text=True,
     )
-    assert f"SystemExit('{tmp_path}/asgi_stream/__init__.py')" in process.stderr
+    assert f"SystemExit('{tmp_path}/asgi_stream/__init__.py')" in process.stdout
     assert process.returncode == 1

@@ -61,6 +61,8 @@ def lambda_environment(handler: str, runtime_api: str, base: Mapping[str, str]) 
         "AWS_LAMBDA_LOG_STREAM_NAME": f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{secrets.token_hex(16)}",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "PYTHONUNBUFFERED": "1",
+        # Not one of Lambda's: log records are for people here, so tracebacks keep their line feeds.
+        "_ASGI_STREAM_LOCAL": "1",
     }
 
 

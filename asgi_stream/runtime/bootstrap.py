@@ -10,6 +10,7 @@ import asyncio
 import os
 
 from asgi_stream.errors import ConfigurationError
+from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.loader import HandlerLoadError, load_handler
 from asgi_stream.runtime.logs import log, log_exception
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
     except ValueError as error:
         log("CRITICAL", str(error))
         return 1
+    logs.setup(environ)
     connect = connector(host, port)
     connection = Connection(address, connect)
     try:

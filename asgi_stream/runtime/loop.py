@@ -15,6 +15,7 @@ import os
 import signal
 
 from asgi_stream.errors import EventError, StreamClosed
+from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.context import LambdaContext, trace_id
 from asgi_stream.runtime.deadline import BlockWatch, Countdown
@@ -180,6 +181,7 @@ class Runtime:
         sink = ResponseStream(connection, invocation)
         variables = self._variables.copy()
         variables.run(trace_id.set, invocation.trace_id)
+        variables.run(logs.bind, invocation.request_id, invocation.tenant_id, invocation.trace_id)
         task = asyncio.get_running_loop().create_task(self._attempt(invocation, sink), context=variables)
         error = await self._watched(task, invocation, sink)
         if self._stopping:
@@ -188,6 +190,7 @@ class Runtime:
         if error is not None:
             await self._conclude(error, sink, invocation.request_id)
         reply = await sink.settle()
+        logs.flush()  # what a buffer holds would wait for the next invocation
         if sink.lost is not None:
             log("WARNING", str(sink.lost), invocation.request_id)
         if reply is None:

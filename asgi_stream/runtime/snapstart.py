@@ -22,7 +22,7 @@ import sys
 
 from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import ProtocolError
-from asgi_stream.runtime.logs import log, log_exception
+from asgi_stream.runtime.logs import flush, log, log_exception
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import init_error, restore_error, restore_next
 
@@ -115,8 +115,7 @@ async def _call(function: Any, arguments: Any, keywords: Any) -> None:
 
 async def _wait_for_restore(connection: Connection) -> Exception | None:
     # What a buffer holds would be written once by every environment that is restored.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     # The snapshot is taken while this request is open: both of its ends are inside. No other connection is, of ours.
     connection.close()
     try:

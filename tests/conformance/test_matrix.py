@@ -136,7 +136,7 @@ async def test_a_failing_app_on_a_platform(platform: Platform, name: str) -> Non
     assert await facts(platform) == before
     told = row.error or row.logged
     assert told is not None
-    await platform.output.wait_for("Traceback (most recent call last):\n", since=logged)
+    await platform.output.wait_for('", line ', since=logged)  # of a traceback, in text or in JSON
     await platform.output.wait_for(told[0], since=logged)
 
 

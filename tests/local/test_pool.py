@@ -113,6 +113,7 @@ def test_the_childs_variables() -> None:
         "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/local",
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "PYTHONUNBUFFERED": "1",
+        "_ASGI_STREAM_LOCAL": "1",
     }
 
 
