@@ -69,16 +69,23 @@ def lambda_environment(handler: str, runtime_api: str, base: Mapping[str, str]) 
 class Environment:
     """`async with Environment("example_app.main:handler") as environment:` starts the child, and ends it.
 
-    `bootstrap` is the executable to start, the shipped one if None; `environ` what the child inherits,
-    `os.environ` if None. Raises ValueError if `handler` names no attribute of a module.
+    `bootstrap` is the executable to start, the shipped one if None; `environ` what the child inherits, `os.environ` if
+    None; `stdout` the descriptor for its standard output, ours if None. Raises ValueError if `handler` names no
+    attribute of a module.
     """
 
     def __init__(
-        self, handler: str, *, bootstrap: Path | None = None, environ: Mapping[str, str] | None = None
+        self,
+        handler: str,
+        *,
+        bootstrap: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdout: int | None = None,
     ) -> None:
         self._handler = lambda_handler(handler)
         self._bootstrap = bootstrap or BOOTSTRAP
         self._environ = os.environ if environ is None else environ
+        self._stdout = stdout
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.api = RuntimeApiServer()
@@ -120,6 +127,7 @@ class Environment:
                 *argv,
                 env=lambda_environment(self._handler, self.api.address, self._environ),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=self._stdout,
                 start_new_session=True,
             )
         except OSError as error:

@@ -45,7 +45,8 @@ async def _invoke(handler: str, request: Request) -> int:
     request_id = str(uuid.uuid4())
     event = build_event(request, request_id=request_id)
     with on_ending(task.cancel):
-        async with Environment(handler) as environment:
+        # What the function prints and logs is not to stand in the body, which may go into a file.
+        async with Environment(handler, stdout=sys.stderr.fileno()) as environment:
             # The first poll first: the times shown are the request's, not those of the cold start.
             with contextlib.suppress(EnvironmentFailed):
                 await environment.idle()

@@ -237,6 +237,13 @@ def test_a_missing_extra(arguments: list[str]) -> None:
     )
 
 
+def test_invoke_keeps_what_the_function_says_out_of_the_body() -> None:
+    command = [*COMMAND, "invoke", "functions:handler", "/fail-mid"]
+    process = subprocess.run(command, cwd=HERE, env=environment(), capture_output=True, text=True)
+    assert process.stdout == "one"
+    assert "failed in mid-stream" in process.stderr
+
+
 def test_a_reader_that_goes_away() -> None:
     """Such as `| head`."""
     command = [*COMMAND, "invoke", "functions:handler", "/event"]
