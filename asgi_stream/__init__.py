@@ -4,35 +4,79 @@
 
     handler = StreamingAdapter(app)
 
-This module is the whole public surface.
+This module is the whole public surface. Its names are imported when they are asked for: a function that streams without
+ASGI pays for nothing of ASGI, and the other way round.
 """
 
+from importlib import import_module as _import_module
+
 from asgi_stream._version import __version__
-from asgi_stream.adapter import StreamingAdapter
-from asgi_stream.errors import (
-    AnswerTooLarge,
-    AppError,
-    AsgiStreamError,
-    ConfigurationError,
-    EventError,
-    LifespanError,
-    StreamClosed,
-    UnknownEventError,
-)
-from asgi_stream.sinks import Prelude
-from asgi_stream.sources import HttpRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asgi_stream.adapter import StreamingAdapter
+    from asgi_stream.errors import (
+        AnswerTooLarge,
+        AppError,
+        AsgiStreamError,
+        ConfigurationError,
+        EventError,
+        HandlerError,
+        LifespanError,
+        StreamClosed,
+        UnknownEventError,
+    )
+    from asgi_stream.handlers.decorator import StreamingHandler, streaming_handler
+    from asgi_stream.handlers.pipeline import gzip_chunks, pipeline
+    from asgi_stream.handlers.stream import BlockingResponseStream, ResponseStream
+    from asgi_stream.runtime.context import LambdaContext
+    from asgi_stream.sinks import Prelude
+    from asgi_stream.sources import HttpRequest
 
 __all__ = [
     "AnswerTooLarge",
     "AppError",
     "AsgiStreamError",
+    "BlockingResponseStream",
     "ConfigurationError",
     "EventError",
+    "HandlerError",
     "HttpRequest",
+    "LambdaContext",
     "LifespanError",
     "Prelude",
+    "ResponseStream",
     "StreamClosed",
     "StreamingAdapter",
+    "StreamingHandler",
     "UnknownEventError",
     "__version__",
+    "gzip_chunks",
+    "pipeline",
+    "streaming_handler",
 ]
+
+_HOMES = {
+    "BlockingResponseStream": "handlers.stream",
+    "HttpRequest": "sources",
+    "LambdaContext": "runtime.context",
+    "Prelude": "sinks",
+    "ResponseStream": "handlers.stream",
+    "StreamingAdapter": "adapter",
+    "StreamingHandler": "handlers.decorator",
+    "gzip_chunks": "handlers.pipeline",
+    "pipeline": "handlers.pipeline",
+    "streaming_handler": "handlers.decorator",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(_import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,13 +12,16 @@ if sys.version_info < (3, 11):
 package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 task_root = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
 layer = f"/opt/python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-first = [task_root, *(path for path in (layer, "/opt/python") if os.path.isdir(path))]
+# The working directory is the task root, but for container images that have set another one.
+first = list(dict.fromkeys([task_root, os.getcwd(), *(path for path in (layer, "/opt/python") if os.path.isdir(path))]))
 # sys.path[0] is the folder of this file, the inside of a package: not a place to import from.
 path = first + [folder for folder in sys.path[1:] if folder not in first]
+# What AWS's runtime brings along (boto3, up to Python 3.11), for a function that has not brought its own.
+path += [folder for folder in [os.environ.get("LAMBDA_RUNTIME_DIR")] if folder and folder not in path]
 # This package, and not another copy that may stand on the path before it.
 sys.path[:] = [package_root, *path]
 
-from asgi_stream.runtime.bootstrap import main  # noqa: E402
+from asgi_stream.runtime.bootstrap import leave, main  # noqa: E402
 
 sys.path[:] = path if package_root in path else [*path, package_root]
-sys.exit(main(sys.argv[1:]))
+leave(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import json
 import logging
+import os
 import threading
 
 from asgi_stream.asgi.cycle import PAGE, PAGE_HEADERS, HttpCycle
@@ -51,6 +52,15 @@ def log_error(message: str, error: BaseException) -> None:
         logger.error("%s: %s", message, ascii(error))
 
 
+def _trace_id(context: Any) -> bytes | None:
+    """The invocation's X-Ray tracing header, which names Lambda's own segment and says whether it is sampled.
+
+    The event's header cannot: it was there before Lambda decided. AWS's own runtime has it in the environment alone.
+    """
+    trace = getattr(context, "trace_id", os.environ.get("_X_AMZN_TRACE_ID"))
+    return trace.encode("latin-1", "replace") if isinstance(trace, str) else None
+
+
 class StreamingAdapter:
     """Makes a Lambda handler of an ASGI 3 application: ``handler = StreamingAdapter(app)``.
 
@@ -68,6 +78,10 @@ class StreamingAdapter:
     - ``exclude_headers``: names of response headers to leave out.
     - ``deadline_margin``: how long before its deadline an invocation is told that its time is up, in seconds;
       by default the smaller of one second and a tenth of the time given.
+    - ``workers``: how many processes share the slots of an environment on Lambda Managed Instances, for apps that
+      compute; 1 by default. Elsewhere there is one slot, and one process.
+    - ``share_writes``: True lets the later messages of a burst share a write; each stays a chunk of its own, and none
+      waits long. False by default; see docs/share-writes.md.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
       schedule's); what it returns is the answer, as JSON.
     - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
@@ -87,6 +101,8 @@ class StreamingAdapter:
         text_mime_types: Sequence[str] | None = None,
         exclude_headers: Sequence[str] | None = None,
         deadline_margin: float | None = None,
+        workers: int | None = None,
+        share_writes: bool | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
     ) -> None:
@@ -107,10 +123,15 @@ class StreamingAdapter:
                 "text_mime_types": text_mime_types,
                 "exclude_headers": exclude_headers,
                 "deadline_margin": deadline_margin,
+                "workers": workers,
+                "share_writes": share_writes,
             },
             sources=[source.name for source in self._event_sources],
         )
-        self.deadline_margin = self.config.deadline_margin  # read by the runtime
+        # Read by the runtime.
+        self.deadline_margin = self.config.deadline_margin
+        self.workers = self.config.workers
+        self.share_writes = self.config.share_writes
         self._on_event = on_event
         self._lifespan = Lifespan(app, self.config.lifespan)
         self._managed: ManagedLoop | None = None
@@ -153,6 +174,9 @@ class StreamingAdapter:
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
         )
+        if trace := _trace_id(context):
+            rest = [header for header in scope["headers"] if header[0] != b"x-amzn-trace-id"]
+            scope["headers"] = [*rest, (b"x-amzn-trace-id", trace)]
         # The names that Mangum gave them: apps read these already.
         scope["aws.event"] = event
         scope["aws.context"] = context

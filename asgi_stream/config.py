@@ -33,8 +33,8 @@ TEXT_MIME_TYPES = (
     "application/vnd.api+json",
     "application/vnd.oai.openapi",
 )
-# Read by the runtime, before there is an adapter.
-RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_LOOP", "ASGI_STREAM_SHUTDOWN_EXTENSION"})
+# Read by bootstrap and by the runtime, before there is an adapter.
+RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_EXEC_WRAPPER", "ASGI_STREAM_LOOP", "ASGI_STREAM_SHUTDOWN_EXTENSION"})
 
 
 class Config(NamedTuple):
@@ -47,6 +47,8 @@ class Config(NamedTuple):
     text_mime_types: tuple[str, ...] = TEXT_MIME_TYPES
     exclude_headers: frozenset[bytes] = frozenset()
     deadline_margin: float | None = None
+    workers: int = 1
+    share_writes: bool = False
 
     def streams(self, source: str) -> bool:
         """True if the answer to an event of this source is to be streamed, where it can be."""
@@ -128,6 +130,22 @@ def _read_seconds(value: object, origin: str) -> float:
     return seconds
 
 
+def _read_count(value: object, origin: str) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{origin} must be a number of processes, 1 or more, not {value!r:.100}")
+    return value
+
+
+def _read_switch(value: object, origin: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value not in ("on", "off"):
+        raise ConfigurationError(f"{origin} must be True or False, on or off in the variable, not {value!r:.100}")
+    return value == "on"
+
+
 _READERS: dict[str, Callable[[object, str], Any]] = {
     "lifespan": _read_lifespan,
     "invoke_mode": _read_invoke_mode,
@@ -136,6 +154,8 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "text_mime_types": _read_mime_types,
     "exclude_headers": _read_header_names,
     "deadline_margin": _read_seconds,
+    "workers": _read_count,
+    "share_writes": _read_switch,
 }
 
 

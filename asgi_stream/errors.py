@@ -1,8 +1,9 @@
 """Every error that this package raises for its user to see, in one place.
 
 Families by whose move it is: :class:`ConfigurationError` (the deployment), :class:`EventError` (whoever invoked the
-function), :class:`AppError` and :class:`AnswerTooLarge` (the ASGI app). :class:`StreamClosed` is the odd one out: an
-``OSError``, because the ASGI specification says that ``send`` raises one when the peer is gone.
+function), :class:`AppError` and :class:`AnswerTooLarge` (the ASGI app), :class:`HandlerError` (a streaming handler).
+:class:`StreamClosed` is the odd one out: an ``OSError``, because the ASGI specification says that ``send`` raises one
+when the peer is gone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ __all__ = [
     "AsgiStreamError",
     "ConfigurationError",
     "EventError",
+    "HandlerError",
     "LifespanError",
     "StreamClosed",
     "UnknownEventError",
@@ -40,6 +42,13 @@ class UnknownEventError(EventError):
 
 class AnswerTooLarge(AsgiStreamError, ValueError):
     """Raised for a buffered answer beyond the limit of the event source that asked; the sentence names the limit."""
+
+
+class HandlerError(AsgiStreamError, RuntimeError):
+    """Raised when a streaming handler uses its response out of turn.
+
+    HTTP metadata after the first byte, a write after the end, a write that is never awaited.
+    """
 
 
 class AppError(AsgiStreamError, RuntimeError):

@@ -39,7 +39,7 @@ class AnswerSink(Sink):
         super().__init__()
         self.answer: Any = None
 
-    async def _reply(self, payload: bytes) -> None:
+    async def _reply(self, payload: bytes, content_type: str) -> None:
         self.answer = json.loads(payload)
 
 

@@ -1,9 +1,9 @@
 """Where a response goes.
 
-A sink takes one response and lets it end in exactly one way: ``start``, any number of ``write``, then ``end``; or a
-whole one by ``reply``; or ``abort`` at any moment before the end. The allowed calls are the table :data:`CALLS`;
-everything else raises :class:`SinkStateError`, whatever a subclass does with the bytes. A new place for responses is a
-new subclass, and nothing else changes.
+A sink takes one response and lets it end in exactly one way: ``start`` (or ``open``, for a stream that is no HTTP
+response), any number of ``write``, then ``end``; or a whole one by ``reply``; or ``abort`` at any moment before the
+end. The allowed calls are the table :data:`CALLS`; everything else raises :class:`SinkStateError`, whatever a subclass
+does with the bytes. A new place for responses is a new subclass, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Prelude(NamedTuple):
         return json.dumps(fields, separators=(",", ":")).encode("ascii") + DELIMITER
 
 
-class SinkState(enum.Enum):
+class SinkState(enum.StrEnum):
     """How far a response is."""
 
     READY = "ready"
@@ -71,6 +71,7 @@ class SinkState(enum.Enum):
 
 CALLS: dict[tuple[SinkState, str], SinkState] = {
     (SinkState.READY, "start"): SinkState.STREAMING,
+    (SinkState.READY, "open"): SinkState.STREAMING,
     (SinkState.READY, "reply"): SinkState.ENDED,
     (SinkState.READY, "abort"): SinkState.ABORTED,
     (SinkState.STREAMING, "write"): SinkState.STREAMING,
@@ -105,6 +106,11 @@ class Sink:
         self._advance("start")
         await self._start(prelude)
 
+    async def open(self, content_type: str) -> None:
+        """Begins a raw stream: no status, no headers but this one. Raises StreamClosed if the peer is gone."""
+        self._advance("open")
+        await self._open(content_type)
+
     async def write(self, data: Buffer) -> None:
         """Hands over one piece of the body, of single bytes; returns once it is on its way. Raises StreamClosed."""
         # Not through _advance: this is the one call that happens many times, and it changes no state.
@@ -118,10 +124,10 @@ class Sink:
         self._advance("end")
         await self._end(data)
 
-    async def reply(self, payload: bytes) -> None:
-        """Gives a whole, buffered answer: a JSON text. Raises StreamClosed if the peer is gone."""
+    async def reply(self, payload: bytes, content_type: str = "application/json") -> None:
+        """Gives a whole, buffered answer: a JSON text unless said otherwise. Raises StreamClosed."""
         self._advance("reply")
-        await self._reply(payload)
+        await self._reply(payload, content_type)
 
     async def abort(self, error: BaseException) -> None:
         """Ends the response in an error that reaches Lambda. Raises StreamClosed."""
@@ -140,13 +146,16 @@ class Sink:
     async def _start(self, prelude: Prelude) -> None:
         raise NotImplementedError
 
+    async def _open(self, content_type: str) -> None:
+        raise NotImplementedError
+
     async def _write(self, data: Buffer) -> None:
         raise NotImplementedError
 
     async def _end(self, data: Buffer) -> None:
         raise NotImplementedError
 
-    async def _reply(self, payload: bytes) -> None:
+    async def _reply(self, payload: bytes, content_type: str) -> None:
         raise NotImplementedError
 
     async def _abort(self, error: BaseException) -> None:

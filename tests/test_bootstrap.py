@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
@@ -12,11 +13,17 @@ from pathlib import Path
 import pytest
 
 import asgi_stream
+from asgi_stream.local.runtime_api import RuntimeApiServer
 
 PACKAGE = Path(asgi_stream.__file__).parent
 BOOTSTRAP = PACKAGE / "bootstrap"
 # Said by the Python program: whoever prints it has found Python and the package.
 STARTED = "AWS_LAMBDA_RUNTIME_API is not set"
+APP = """from asgi_stream import StreamingAdapter
+async def app(scope, receive, send):
+    raise RuntimeError
+handler = StreamingAdapter(app)
+"""
 
 
 def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -108,6 +115,57 @@ def test_an_unknown_value_for_the_extension() -> None:
     process = run(BOOTSTRAP, sys.executable, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1", ASGI_STREAM_SHUTDOWN_EXTENSION="no")
     assert "ASGI_STREAM_SHUTDOWN_EXTENSION must be auto or off, not 'no'" in process.stdout
     assert process.returncode == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("handler", "source", "variables", "error_type", "message"),
+    [
+        ("handler", "", {}, "Runtime.MalformedHandlerName", "Bad handler 'handler'"),
+        ("init_other.handler", "", {}, "Runtime.ImportModuleError", "No module named 'init_other'"),
+        ("init_app.handler", "import init_none", {}, "Runtime.ImportModuleError", "No module named 'init_none'"),
+        ("init_app.handler", "def f(:", {}, "Runtime.UserCodeSyntaxError", "Syntax error in module 'init_app'"),
+        ("init_app.handler", "", {}, "Runtime.HandlerNotFound", "Handler 'handler' missing on module 'init_app'"),
+        ("init_app.handler", "handler = 7", {}, "Runtime.HandlerNotFound", "Handler 'init_app.handler'"),
+        ("init_app.handler", "raise KeyError('no table')", {}, "Function.KeyError", "'no table'"),
+        ("init_app.handler", "raise SystemExit(3)", {}, "Function.SystemExit", "3"),
+        ("init_app.handler", APP, {"ASGI_STREAM_LIFE": "on"}, "Function.ConfigurationError", "ASGI_STREAM_LIFE is not"),
+        ("init_app.handler", APP, {"ASGI_STREAM_LOOP": "fast"}, "Function.ConfigurationError", "asyncio or uvloop"),
+        ("init_app.handler", APP, {"AWS_LAMBDA_MAX_CONCURRENCY": "x"}, "Function.ConfigurationError", "not 'x'"),
+        ("init_app.handler", APP, {"ASGI_STREAM_LIFESPAN": "on"}, "Function.LifespanError", "lifespan"),
+    ],
+)
+async def test_init_errors(
+    tmp_path: Path, handler: str, source: str, variables: dict[str, str], error_type: str, message: str
+) -> None:
+    """What Lambda is told, by the type that it counts; the exit code is 1 each time."""
+    (tmp_path / "init_app.py").write_text(source)
+    async with RuntimeApiServer() as api:
+        process = await asyncio.to_thread(
+            run,
+            BOOTSTRAP,
+            sys.executable,
+            AWS_LAMBDA_RUNTIME_API=api.address,
+            LAMBDA_TASK_ROOT=str(tmp_path),
+            _HANDLER=handler,
+            **variables,
+        )
+        failure = api.failure
+    assert process.returncode == 1
+    assert failure is not None
+    assert failure.error_type == error_type
+    assert message in failure.details["errorMessage"]
+    # CloudWatch has it too.
+    assert message in process.stdout
+
+
+def test_without_any_python(tmp_path: Path) -> None:
+    """An interpreter cannot be taken away here, so the script is shown fewer places to look at."""
+    script = package_in(tmp_path) / "bootstrap"
+    script.write_text(script.read_text().replace(" /usr/local/bin/python3 /usr/bin/python3;", ";"))
+    process = run(script, PATH="")
+    assert process.stderr.startswith("bootstrap: found no Python: Lambda named none")
+    assert process.returncode == 127
 
 
 def test_it_runs_the_package_that_it_belongs_to(tmp_path: Path) -> None:

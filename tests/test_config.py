@@ -34,6 +34,9 @@ def test_defaults() -> None:
         ("api_gateway_base_path", "/base", "/base"),
         ("text_mime_types", ["Text/", "x/y"], ("text/", "x/y")),
         ("deadline_margin", 2, 2.0),
+        ("workers", 4, 4),
+        ("share_writes", True, True),
+        ("share_writes", "on", True),
         ("exclude_headers", ["X-Powered-By"], frozenset({b"x-powered-by"})),
         ("invoke_mode", "buffered", (("*", "buffered"),)),
         ("invoke_mode", {"rest_api": "buffered"}, (("rest_api", "buffered"),)),
@@ -50,6 +53,9 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
         ("ASGI_STREAM_LIFESPAN", "on", "lifespan", "on"),
         ("ASGI_STREAM_ROOT_PATH", "/v1", "root_path", "/v1"),
         ("ASGI_STREAM_DEADLINE_MARGIN", "0.5", "deadline_margin", 0.5),
+        ("ASGI_STREAM_WORKERS", "4", "workers", 4),
+        ("ASGI_STREAM_SHARE_WRITES", "on", "share_writes", True),
+        ("ASGI_STREAM_SHARE_WRITES", "off", "share_writes", False),
         ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
         ("ASGI_STREAM_EXCLUDE_HEADERS", "a,B", "exclude_headers", frozenset({b"a", b"b"})),
         (
@@ -104,6 +110,11 @@ def test_one_mode_is_for_every_source() -> None:
             ("deadline_margin", odd, "deadline_margin must be a number of seconds")
             for odd in (-1, 901, "soon", True, "nan")
         ),
+        *(
+            ("workers", odd, "workers must be a number of processes")
+            for odd in (0, -1, True, 2.0, "two", "", "9" * 5000)
+        ),
+        *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
         ("text_mime_types", 7, "text_mime_types must be a list of texts"),
         ("exclude_headers", [b"a"], "exclude_headers must be a list of texts"),
     ],
@@ -126,7 +137,7 @@ def test_an_unknown_variable() -> None:
 
 
 def test_variables_of_the_runtime_and_of_others_are_let_be() -> None:
-    assert config({"ASGI_STREAM_LOOP": "uvloop", "OTHER": "x"}) == config()
+    assert config({"ASGI_STREAM_LOOP": "uvloop", "ASGI_STREAM_EXEC_WRAPPER": "/opt/x", "OTHER": "x"}) == config()
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

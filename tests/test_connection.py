@@ -239,6 +239,23 @@ class TestSocketStream:
         stream.close()
         stream.close()
 
+    async def test_what_the_peer_said_before_the_socket_was_full_wakes_who_waits(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        stream = SocketStream(ours)
+        theirs.send(b"!")
+        while stream._ahead is None:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0)
+        while stream.write((b"x" * 100_000,)):
+            pass
+        async with asyncio.timeout(20):
+            assert await stream.wait_writable() is False
+        assert await stream.read() == b"!"
+        theirs.send(b"?")
+        assert await stream.read() == b"?"
+        theirs.close()
+        stream.close()
+
     async def test_a_closed_peer_is_stale(self) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)

@@ -8,16 +8,26 @@ import json
 import re
 import threading
 import time
-from typing import Any
+import traceback
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+from sse_starlette import EventSourceResponse
 
 from asgi_stream import StreamingAdapter
 from asgi_stream.runtime import deadline
+from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.deadline import BlockWatch, Countdown, where_it_waits
+from asgi_stream.runtime.loop import Fatal, Runtime
 from asgi_stream.sinks import Sink
 from tests.support.events import function_url_event
+from tests.support.memory import connects_to
 from tests.support.wire import FakeRuntimeApi, Received, serve
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator
 
 pytestmark = pytest.mark.anyio
 
@@ -66,19 +76,25 @@ async def test_an_app_that_only_waits_is_cancelled_and_lambda_is_told_where(
     async def where_the_time_went() -> None:
         await asyncio.Event().wait()
 
+    async def body() -> AsyncIterator[bytes]:
+        yield b"part"
+        await where_the_time_went()
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
-        await send(PART)
-        await where_the_time_went()
+        async for part in body():
+            await send({**PART, "body": part})
 
     api = await run(app)
     assert api.answers[0].content == b"part"
     error = error_of(api.answers[0])
     assert error["errorType"] == "DeadlineExceeded"
-    assert re.fullmatch(r"the invocation was cancelled before its deadline, after 0\.\d{3} s", error["errorMessage"])
-    log = capsys.readouterr().err
-    assert "it was waiting here:\n" in log
-    assert log.index("in app\n") < log.index("in where_the_time_went\n")
+    assert re.match(r"the invocation had 0\.\d{3} s, and was cancelled", error["errorMessage"])
+    (record,) = capsys.readouterr().err.split("\n[")
+    assert "\tid-1\tThe invocation is cancelled; it was waiting here\nTraceback" in record
+    for told in (record, "".join(error["stackTrace"])):
+        places = [told.index(f"in {place}\n") for place in ("app", "body", "where_the_time_went", "wait")]
+        assert places == sorted(places)
 
 
 async def test_before_the_start_the_client_gets_a_page() -> None:
@@ -117,7 +133,7 @@ async def test_an_app_that_cannot_be_cancelled_is_left_to_itself(capsys: pytest.
 
     api = await run(app)
     assert error_of(api.answers[0])["errorType"] == "DeadlineExceeded"
-    assert "goes on after it was cancelled; it is left to itself" in capsys.readouterr().err
+    assert "\tid-1\tThe handler goes on after it was cancelled; it is left to itself" in capsys.readouterr().err
     release.set()
     await asyncio.sleep(0)
 
@@ -166,7 +182,7 @@ async def test_code_that_blocks_the_loop_past_its_deadline_is_named(monkeypatch:
 
     def log(level: str, message: str, request_id: str = "") -> None:
         logged.append(f"{level} {request_id} {message}")
-        if "blocked" in message:
+        if "blocks" in message:
             written.set()
 
     monkeypatch.setattr(deadline, "log", log)
@@ -176,53 +192,278 @@ async def test_code_that_blocks_the_loop_past_its_deadline_is_named(monkeypatch:
         await send(START)
         await send({"type": "http.response.body", "body": b"late"})
 
-    await run(app)
-    assert logged[0].startswith("ERROR id-1 Code has blocked the event loop past the deadline; it is here:\n")
+    api = await run(app)
+    assert (api.answers[0].content, api.answers[0].trailers) == (b"late", {})
+    assert logged[0].startswith(
+        "ERROR id-1 Code blocks the event loop, and the invocation's time is over; it is here:\n"
+    )
     assert "assert written.wait(60)" in logged[0]
 
 
 async def test_an_invocation_in_time_leaves_no_timer() -> None:
     task = asyncio.ensure_future(asyncio.sleep(0))
-    countdown = Countdown(task, Sink(), "id", time.time() + 100, None)
+    countdown = Countdown(Sink(), "id", time.time() + 100, None)
+    countdown.watch(task)
     timer = countdown._timer
+    assert timer is not None
     assert not timer.cancelled()
     await task
     countdown.stop()
     assert timer.cancelled()
 
 
-@pytest.mark.parametrize(("given", "margin", "expected"), [(100, None, 1.0), (5, None, 0.5), (100, 3.0, 3.0)])
-async def test_the_margin(given: float, margin: float | None, expected: float) -> None:
+async def test_an_invocation_that_has_ended_is_counted_down_no_longer() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body"})
+
+    api = FakeRuntimeApi(EVENT, headers={"Lambda-Runtime-Deadline-Ms": str(int((time.time() + 3600) * 1000))})
+    runtime = Runtime(StreamingAdapter(app, lifespan="off"), Connection("host:1", connects_to(api)))
+    with pytest.raises(Fatal):
+        await runtime.serve()
+    assert runtime._block_watch._ends == {}
+    timers: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert [timer for timer in timers if not timer.cancelled()] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "margin", "expected"), [(100, None, 1.0), (5, None, 0.5), (100, 3.0, 3.0), (100, 300.0, 100.0)]
+)
+async def test_the_moments(given: float, margin: float | None, expected: float) -> None:
+    """Told when the margin begins, cancelled half-way to the deadline, given up when a quarter is left."""
     loop = asyncio.get_running_loop()
-    countdown = Countdown(asyncio.ensure_future(asyncio.sleep(0)), Sink(), "id", time.time() + given, margin)
-    told_in = countdown._timer.when() - loop.time()
-    assert told_in == pytest.approx(given - expected, abs=0.5)
+    deadline_at = time.time() + given
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    countdown = Countdown(Sink(), "id", deadline_at, margin)
+    countdown.watch(task)
+
+    def left() -> float:
+        """What will be left of the time when the next step comes, as a share of the margin."""
+        assert countdown._timer is not None
+        return (given - (countdown._timer.when() - begun)) / expected
+
+    begun = loop.time()
+    shares = [left()]
+    for step in (countdown._tell, countdown._cancel):
+        assert countdown._timer is not None
+        countdown._timer.cancel()
+        step()
+        shares.append(left())
+    assert shares == pytest.approx([1, 1 / 2, 1 / 4], abs=0.05)
+    assert (given - (countdown.ends - begun)) / expected == pytest.approx(1 / 4, abs=0.05)
     countdown.stop()
+    await asyncio.wait((task,))
 
 
 async def test_a_task_that_has_not_begun() -> None:
     task = asyncio.ensure_future(asyncio.Event().wait())
-    assert "in wait" in where_it_waits(task)
+    assert [frame.name for frame in traceback.extract_tb(where_it_waits(task))] == ["wait"]
     task.cancel()
 
 
-async def test_one_thread_watches_all_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    both = threading.Event()
+async def test_where_a_task_waits() -> None:
+    """Through coroutines, generators of both kinds, and what is awaited by hand."""
 
-    def log(level: str, message: str, request_id: str = "") -> None:
-        told.append(request_id)
-        if len(told) == 2:
-            both.set()
+    class Awaitable:
+        def __await__(self) -> Generator[Any, None, None]:
+            yield from asyncio.sleep(3600).__await__()
 
-    monkeypatch.setattr(deadline, "log", log)
+    async def iterates() -> AsyncIterator[int]:
+        await Awaitable()
+        yield 1
+
+    async def delegates() -> AsyncIterator[int]:
+        async for number in iterates():
+            yield number
+
+    async def closes() -> None:
+        generator = cleans_up()
+        await anext(generator)
+        await generator.aclose()
+
+    async def cleans_up() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await anext(delegates())
+
+    task = asyncio.ensure_future(closes())
+    await asyncio.sleep(0)
+    names = [frame.name for frame in traceback.extract_tb(where_it_waits(task))]
+    assert names == ["closes", "cleans_up", "delegates", "iterates", "__await__", "sleep"]
+    task.cancel()
+    await asyncio.wait((task,))
+    assert where_it_waits(task) is None
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    told = Told()
+    monkeypatch.setattr(deadline, "log", told)
+    return told
+
+
+class Told:
+    """What the watch has logged: the request ids."""
+
+    def __init__(self) -> None:
+        self.request_ids: list[str] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, level: str, message: str, request_id: str = "") -> None:
+        with self._changed:
+            self.request_ids.append(request_id)
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        """Blocks the caller until that many have been told of."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.request_ids) >= count, 60)
+
+
+async def test_one_thread_watches_all_invocations(told: Told) -> None:
     watch = BlockWatch()
     threads = threading.active_count()
-    watch.add("in years", time.time() + 300_000_000)
-    watch.add("removed", time.time() + 0.01)
+    watch.add("never", time.monotonic() + 1e15)
+    watch.add("removed", time.monotonic() + 0.01)
     watch.remove("removed")
-    watch.add("second", time.time() + 0.05)
-    watch.add("first", time.time() + 0.02)
+    watch.add("second", time.monotonic() + 0.1)
+    watch.add("first", time.monotonic() + 0.02)
     assert threading.active_count() == threads + 1
-    assert await asyncio.to_thread(both.wait, 60)
-    assert told == ["first", "second"]
+    told.wait_for(2)
+    assert told.request_ids == ["first", "second"]
+
+
+async def test_a_loop_that_answers_does_not_block(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of an invocation that came too late, or that a frozen process has slept through, accuses nobody."""
+    monkeypatch.setattr(deadline, "PATIENCE", 60.0)
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    monkeypatch.setattr(loop, "call_soon_threadsafe", asking(loop.call_soon_threadsafe, asked))
+    watch = BlockWatch()
+    watch.add("late", time.monotonic() - 1)
+    await asked.wait()
+    monkeypatch.setattr(deadline, "PATIENCE", 0.0)
+    watch.add("blocks", time.monotonic() - 1)
+    told.wait_for(1)
+    assert told.request_ids == ["blocks"]
+
+
+def asking(call_soon: Any, asked: asyncio.Event) -> Any:
+    def call_soon_threadsafe(callback: Any) -> None:
+        call_soon(callback)
+        call_soon(asked.set)
+
+    return call_soon_threadsafe
+
+
+def test_the_watch_ends_with_its_loop(told: Told) -> None:
+    async def begin() -> BlockWatch:
+        watch = BlockWatch()
+        watch.add("never", time.monotonic() + 1e15)
+        return watch
+
+    watch = asyncio.run(begin())
+    assert watch._thread is not None
+    watch.add("now", time.monotonic())
+    watch._thread.join()
+    assert told.request_ids == []
+
+
+async def test_a_countdown_leaves_a_task_that_has_ended_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    task = asyncio.ensure_future(asyncio.sleep(0))
+    await task
+    countdown = Countdown(Sink(), "id", time.time() + 100, None)
+    countdown.watch(task)
+    countdown._cancel()
+    assert countdown.error is None
+    assert capsys.readouterr().err == ""
+    countdown.stop()
+
+
+async def test_a_deadline_that_never_comes() -> None:
+    """As emulators give it: the largest number that there is."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    api = await run(app, seconds=2**63 / 1000 - time.time())
+    assert (api.answers[0].content, api.answers[0].trailers) == (b"whole", {})
+
+
+async def test_a_deadline_that_has_passed_already() -> None:
+    """There is no time to do anything in, and still the invocation ends as one that had too little."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    api = await run(app, seconds=-5)
+    assert error_of(api.answers[0])["errorMessage"].startswith("the invocation had 0.000 s")
+
+
+async def test_work_after_the_end_of_the_response_is_cancelled_too(capsys: pytest.CaptureFixture[str]) -> None:
+    ended: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"whole"})
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    api = await run(app)
+    assert ended == ["cancelled"]
+    assert (api.answers[0].content, api.answers[0].trailers) == (b"whole", {})
+    assert "\tid-1\tThe invocation is cancelled; it was waiting here\n" in capsys.readouterr().err
+
+
+fastapi = FastAPI()
+
+
+@fastapi.get("/asks")
+async def asks(request: Request) -> StreamingResponse:
+    async def body() -> AsyncIterator[str]:
+        yield "part"
+        while not await request.is_disconnected():  # noqa: ASYNC110 - as apps do
+            await asyncio.sleep(0)
+
+    return StreamingResponse(body())
+
+
+@fastapi.get("/events")
+async def events() -> EventSourceResponse:
+    async def body() -> AsyncIterator[dict[str, str]]:
+        yield {"data": "part"}
+        await asyncio.Event().wait()
+
+    return EventSourceResponse(body())
+
+
+@fastapi.get("/never-asks")
+async def never_asks() -> StreamingResponse:
+    async def body() -> AsyncIterator[str]:
+        yield "part"
+        await asyncio.Event().wait()
+
+    return StreamingResponse(body())
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "ends_well"),
+    [("/asks", b"part", True), ("/events", b"data: part\r\n\r\n", True), ("/never-asks", b"part", False)],
+)
+async def test_streams_of_fastapi(path: str, content: bytes, ends_well: bool) -> None:
+    """A generator ends well if it asks for the disconnect; sse-starlette asks by itself."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await fastapi({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+
+    api = await run(app)
+    assert api.answers[0].content == content
+    assert (api.answers[0].trailers == {}) is ends_well
+    if not ends_well:
+        assert "in body\n" in "".join(error_of(api.answers[0])["stackTrace"])

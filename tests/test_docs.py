@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import asgi_stream
+from tests.faults import test_apps as apps
+from tests.faults import test_replies as replies
 from tests.support.events import function_url_event
 from tests.support.wire import serve
 
@@ -18,13 +20,33 @@ DOCUMENTS = sorted(CHECKOUT.glob("*.md")) + sorted((CHECKOUT / "docs").glob("*.m
 TESTS = CHECKOUT / "tests"
 
 
+PROMISES = ["behavior.md", "faults.md", "handlers.md", "share-writes.md"]
+# path, function and row of a test, as pytest writes them.
+NAMED = r"`((?:\w+/)*test_\w+\.py)(?:::(\w+)(?:\[([^\]]+)\])?)?`"
+
+
 @pytest.mark.parametrize(
-    "named", re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", (CHECKOUT / "docs/behavior.md").read_text())
+    "named", [named for page in PROMISES for named in re.findall(NAMED, (CHECKOUT / "docs" / page).read_text())]
 )
-def test_each_promise_names_a_test_that_exists(named: tuple[str, str]) -> None:
-    path, function = named
+def test_each_promise_names_a_test_that_exists(named: tuple[str, str, str]) -> None:
+    path, function, row = named
     text = (TESTS / path).read_text()
     assert re.search(rf"^\s*(async )?def {function}\(", text, re.MULTILINE) if function else "def test_" in text
+    assert f'"{row}"' in text if row else True
+
+
+def test_each_fault_has_an_outcome_and_a_test() -> None:
+    """And each row of the tests stands on the page."""
+    page = (CHECKOUT / "docs" / "faults.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and "| outcome |" not in line]
+    assert len(rows) > 40
+    for row in rows:
+        case, outcome, test = row
+        assert case.strip("| "), row
+        assert outcome.strip(), row
+        assert re.search(NAMED, test), row
+    for name in [*replies.ROWS, *apps.ROWS]:
+        assert f"[{name}]`" in page
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from asgi_stream import StreamingAdapter
 from asgi_stream.local.runtime_api import RuntimeApiServer
-from asgi_stream.runtime import extension
+from asgi_stream.runtime import extension, loop
 from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.extension import ask_for_sigterm, shut_down
+from asgi_stream.runtime.loop import Runtime
 from asgi_stream.runtime.requests import next_extension_event, register_extension
 from tests.support.emulator import EmulatorPlatform, why_no_emulator
 from tests.support.events import function_url_event
 from tests.support.memory import MemoryStream, connects_to
 from tests.support.process import process
+from tests.support.wire import FakeRuntimeApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,8 +140,13 @@ async def test_a_shutdown_event_ends_the_environment() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [reply(200, b'{"eventType":"INVOKE"}'), reply(200, b"[]"), reply(200, b"nonsense"), reply(403), reply(500)],
-    ids=["INVOKE", "no object", "no JSON", "403", "500"],
+    [
+        pytest.param(reply(200, b'{"eventType":"INVOKE"}'), id="INVOKE"),
+        pytest.param(reply(200, b"[]"), id="no object"),
+        pytest.param(reply(200, b"nonsense"), id="no JSON"),
+        pytest.param(reply(403), id="403"),
+        pytest.param(reply(500, b'{"eventType":"SHUTDOWN"}'), id="500"),
+    ],
 )
 async def test_any_other_event_is_logged_and_not_asked_for_again(
     answer: bytes, capsys: pytest.CaptureFixture[str]
@@ -185,16 +194,13 @@ async def is_cancelled() -> None:
 async def test_a_shutdown_is_awaited_and_its_failure_logged(
     shutdown: Any, logged: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await shut_down(shutdown)
+    await shut_down(shutdown, 60)
     output = capsys.readouterr()
     assert logged in output.out + output.err
     assert bool(logged) is bool(output.out + output.err)
 
 
-async def test_a_shutdown_that_takes_too_long_is_logged_and_given_up(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(extension, "SHUTDOWN_LIMIT", 0.0)
+async def test_a_shutdown_that_takes_too_long_is_logged_and_given_up(capsys: pytest.CaptureFixture[str]) -> None:
     cancelled: list[bool] = []
 
     async def waits() -> None:
@@ -203,12 +209,54 @@ async def test_a_shutdown_that_takes_too_long_is_logged_and_given_up(
         finally:
             cancelled.append(True)
 
-    await shut_down(waits)
+    await shut_down(waits, 0)
     await asyncio.sleep(0)
     assert cancelled == [True]
     (line,) = warnings(capsys)
     assert line.startswith("[ERROR]")
     assert "it is given up" in line
+
+
+async def test_a_shutdown_that_cancels_all_other_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    """As programs do that know of no runtime around them."""
+    ended: list[bool] = []
+
+    async def cancels() -> None:
+        ending.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        ended.append(True)
+
+    ending = asyncio.create_task(shut_down(cancels, 60))
+    await ending
+    assert ended == [True]
+    assert warnings(capsys) == []
+
+
+def test_an_invocation_that_does_not_end_takes_the_shutdown_time_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda kills at its own time, whoever has used it up."""
+    limits: list[float] = []
+
+    async def shut_down(shutdown: object, limit: float) -> None:
+        limits.append(limit)
+        release.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    async def run() -> int:
+        api = FakeRuntimeApi(function_url_event())
+        return await Runtime(StreamingAdapter(app, lifespan="off"), Connection(HOST, connects_to(api))).run()
+
+    release = asyncio.Event()
+    monkeypatch.setattr(extension, "shut_down", shut_down)
+    assert loop.LAST_WORDS < extension.SHUTDOWN_LIMIT
+    monkeypatch.setattr(loop, "LAST_WORDS", extension.SHUTDOWN_LIMIT)
+    assert asyncio.run(run()) == 0
+    assert limits[0] < 0.1
 
 
 # The real bootstrap

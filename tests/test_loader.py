@@ -25,13 +25,17 @@ def _modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "loader_syntax.py").write_text("def f(:\n")
     (tmp_path / "loader_raises.py").write_text("def f():\n    raise ValueError('no table')\nf()\n")
     (tmp_path / "loader_exits.py").write_text("raise SystemExit(3)\n")
-    (tmp_path / "loader_bare.py").write_text("async def app(scope, receive, send): ...\n")
+    (tmp_path / "loader_bare.py").write_text("async def app(scope, receive, send): ...\nNUMBER = 5\n")
     monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["loader_folder.works.handler", "loader_folder/works.handler"])
 def test_a_handler(name: str) -> None:
     assert type(load_handler(name)).__name__ == "StreamingAdapter"
+
+
+def test_a_bare_asgi_app_is_wrapped() -> None:
+    assert type(load_handler("loader_bare.app")).__name__ == "StreamingAdapter"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,12 @@ def test_a_handler(name: str) -> None:
         ("loader_raises.handler", "ValueError", "no table", "loader_raises.py"),
         ("loader_exits.handler", "SystemExit", "3", "loader_exits.py"),
         ("loader_folder.works.other", "Runtime.HandlerNotFound", "Handler 'other' missing on module", None),
-        ("loader_bare.app", "Runtime.HandlerNotFound", "handler = StreamingAdapter(app)", None),
+        (
+            "loader_bare.NUMBER",
+            "Runtime.HandlerNotFound",
+            "Handler 'loader_bare.NUMBER' cannot be used: it is int",
+            None,
+        ),
     ],
 )
 def test_what_is_no_handler(name: str, error_type: str, message: str, first_frame: str | None) -> None:

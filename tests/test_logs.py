@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import contextvars
+import copy
 import io
 import json
 import logging
@@ -14,6 +16,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,18 +28,20 @@ from asgi_stream.local.runtime_api import RuntimeApiServer
 from asgi_stream.runtime import logs, loop, telemetry
 from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.loop import Fatal, Runtime
+from tests.sources.recorded import NAMES, recorded
 from tests.support.dev import environment
 from tests.support.events import function_url_event
 from tests.support.memory import connects_to
 from tests.support.platforms import BOOTSTRAP
-from tests.support.wire import FakeRuntimeApi
+from tests.support.wire import FakeRuntimeApi, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+SECRET = "s3cr3t"
+TRACE = "Lineage=1:5759e988:0;Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 
 
 # In this process
@@ -47,6 +52,7 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """The root logger. It, and the state of the module, are as before in the end."""
     for name in ("_own", "_on_root", "_latest", "_one_at_a_time", "_provider_socket"):
         monkeypatch.setattr(logs, name, getattr(logs, name))
+    monkeypatch.setattr(logs, "_latest", logs._UNBOUND)
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -109,9 +115,56 @@ def test_text_in_several_lines_is_one_line_of_stdout(out: Out) -> None:
     assert record.endswith("\rValueError: wrong")
 
 
+def test_a_formatter_may_end_the_line_itself(out: Out) -> None:
+    """As one that was written for AWS's runtime has to."""
+    logs.setup({})
+    assert logs._on_root is not None
+    logs._on_root.setFormatter(logging.Formatter("mine %(message)s\n"))
+    logging.getLogger().error("said")
+    assert out.getvalue() == "mine said\n"
+
+
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+def test_a_record_that_cannot_be_written_harms_nobody(
+    log_format: str, root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": log_format})
+    assert logs._on_root is not None
+    for text in ("%d bottles", "%s"):
+        logs._on_root.handle(logging.LogRecord("shop", logging.ERROR, "", 0, text, ("said",), None))
+    output = capsys.readouterr()
+    assert output.out.count("said") == 1
+    assert output.err.count("--- Logging error ---") == 1
+
+
+@pytest.fixture
+def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_tokyo")
+@pytest.mark.parametrize(("log_format", "stamp"), [("Text", "00:00:07.250Z"), ("JSON", "00:00:07Z")])
+def test_times_are_utc_wherever_the_function_thinks_it_is(out: Out, log_format: str, stamp: str) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": log_format})
+    assert logs._on_root is not None
+    logs._on_root.handle(logging.makeLogRecord({"created": 7.25, "msecs": 250.0, "levelno": logging.INFO}))
+    assert f"1970-01-01T{stamp}" in out.getvalue()
+
+
 @pytest.mark.parametrize("name", ["_ASGI_STREAM_LOCAL", "AWS_SAM_LOCAL"])
 def test_where_people_read_it_lines_are_lines(out: Out, name: str) -> None:
     logs.setup({name: "1"})
+    logs.log_exception("It failed", failure())
+    assert "\tIt failed\nTraceback (most recent call last):\n" in out.getvalue()
+
+
+def test_in_a_terminal_lines_are_lines(out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 1)
+    logs.setup({})
     logs.log_exception("It failed", failure())
     assert "\tIt failed\nTraceback (most recent call last):\n" in out.getvalue()
 
@@ -121,7 +174,7 @@ def test_the_json_format(out: Out) -> None:
 
     def invocation() -> None:
         logs.bind("id-1", "tenant", TRACE)
-        logging.getLogger("shop").info("out of %s\nagain", "milk", extra={"shelf": 3})
+        logging.getLogger("shop").info("out of %s\nagain", "milk", extra={"shelf": 3, "level": "mine"})
 
     in_an_invocation(invocation)
     record = json.loads(out.getvalue())
@@ -160,6 +213,47 @@ def test_the_causes_of_an_error_and_the_errors_of_a_group_in_json(out: Out) -> N
     stack = "".join(record["stackTrace"])
     assert "ValueError: wrong" in stack
     assert "direct cause" in stack
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ExceptionGroup("several", [failure()]), "ValueError: wrong"),
+        (SyntaxError("odd", ("m.py", 3, 1, "x = ", 3, 2)), "x ="),
+    ],
+    ids=["group", "syntax"],
+)
+def test_what_stands_in_an_error_beside_its_frames(out: Out, error: Exception, told: str) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    logs.log_exception("It failed", error)
+    assert told in "".join(json.loads(out.getvalue())["stackTrace"])
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_error_before_an_error_is_told_unless_it_is_hidden(out: Out, hidden: bool) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    try:
+        try:
+            raise failure()
+        except ValueError:
+            if hidden:
+                raise LookupError("then") from None
+            raise LookupError("then")  # noqa: B904
+    except LookupError as error:
+        logs.log_exception("It failed", error)
+    stack = json.loads(out.getvalue())["stackTrace"]
+    if hidden:
+        assert [entry[:8] for entry in stack] == ['  File "']
+    else:
+        assert "ValueError: wrong" in "".join(stack)
+
+
+def test_an_error_beside_what_is_no_json_keeps_its_stack(out: Out) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    logging.getLogger().error("said", exc_info=failure(), extra={"price": float("nan")})
+    record = json.loads(out.getvalue())
+    assert record["price"] == "nan"
+    assert isinstance(record["stackTrace"], list)
 
 
 def test_the_runtimes_own_error_is_located_where_it_was_raised(out: Out) -> None:
@@ -313,6 +407,16 @@ def test_a_stdout_that_is_not_unicode(root: logging.Logger, monkeypatch: pytest.
     assert json.loads(written.getvalue())["message"] == "Ω 🦀"
 
 
+def test_a_stdout_of_the_apps_own_is_not_left_in_its_buffer(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.setup({})
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "utf-8"))
+    root.error("said")
+    assert written.getvalue().endswith(b"\tsaid\n")
+
+
 # The telemetry descriptor
 
 
@@ -352,6 +456,21 @@ def frames(data: bytes) -> list[tuple[int, str]]:
     return found
 
 
+def test_half_a_surrogate_pair_is_escaped_in_a_frame() -> None:
+    reader, writer = os.pipe()
+    with open(reader, "rb") as receiving, open(writer, "wb"):
+        telemetry.Frames(writer).write(1, '"\ud83d"')
+        assert json.loads(receiving.read(24)[16:]) == "\ud83d"
+
+
+def test_programs_that_the_app_starts_do_not_inherit_the_descriptor() -> None:
+    reader, writer = os.pipe()
+    with open(reader, "rb"), open(writer, "wb"):
+        os.set_inheritable(writer, True)
+        telemetry.Frames(writer)
+        assert not os.get_inheritable(writer)
+
+
 def test_the_bytes_of_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asgi_stream.runtime.telemetry.time.time_ns", lambda: 1_700_000_000_123_456_789)
     reader, writer = os.pipe()
@@ -384,25 +503,59 @@ def test_frames_of_many_threads_are_whole_though_the_reader_is_slow(blocking: bo
     assert sorted(text for _, text in frames(data)) == texts
 
 
-def test_the_child_of_a_fork_does_not_wait_for_a_lock_that_nobody_will_release() -> None:
-    reader, writer = os.pipe()
-    with open(reader, "rb") as receiving, open(writer, "wb"):
-        output = telemetry.Frames(writer)
-        held, release = threading.Event(), threading.Event()
+HOLDS_THE_LOCK = """
+import os, signal, threading
+from asgi_stream.runtime.telemetry import Frames
 
-        def hold() -> None:
-            with output._lock:
-                held.set()
-                release.wait()
+reader, writer = os.pipe()
+output = Frames(writer)
+held, release = threading.Event(), threading.Event()
 
-        holder = threading.Thread(target=hold)
-        holder.start()
-        held.wait()
-        output._renew_lock()  # what os.fork calls in the child
-        output.write(1, "from the child")
-        release.set()
-        holder.join()
-        assert receiving.read(30).endswith(b"from the child")
+def hold():
+    with output._lock:
+        held.set()
+        release.wait()
+
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # should it wait after all
+    output.write(1, "from the child")
+    os._exit(0)
+print(os.read(reader, 30)[16:].decode())
+release.set()
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.anyio
+async def test_the_child_of_a_fork_does_not_wait_for_a_lock_that_nobody_will_release() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDS_THE_LOCK, env=environment(), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"from the child\n"
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+def test_a_descriptor_that_has_failed_is_not_written_to_again(out: Out, root: logging.Logger, tmp_path: Path) -> None:
+    """Its number may be that of another file by then."""
+    descriptor = os.open(tmp_path / "closed", os.O_CREAT | os.O_WRONLY)
+    logs.setup({"_LAMBDA_TELEMETRY_LOG_FD": str(descriptor)})
+    os.close(descriptor)
+    root.error("first")
+    other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY)
+    os.dup2(other, descriptor)
+    root.error("second")
+    for opened in {other, descriptor}:
+        os.close(opened)
+    assert (tmp_path / "other").read_bytes() == b""
+    assert re.findall("first|second", out.getvalue()) == ["first", "second"]
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "999999", str(10**30)])
@@ -616,6 +769,39 @@ async def test_the_child_of_a_fork_has_connections_of_its_own(tmp_path: Path) ->
     assert sorted(written) == [b"", b"", b"child True\n", b"parent True\n"]
 
 
+REDIRECTS = """
+import sys
+from asgi_stream.runtime.telemetry import redirect_output
+
+print("before", end="")
+sys.stderr = None  # as for a program that was started without one
+redirect_output(sys.argv[1])
+print("after")
+"""
+
+
+@pytest.mark.anyio
+async def test_what_was_printed_before_the_provider_socket_stays_where_it_was(tmp_path: Path) -> None:
+    written: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        written.append(await reader.read())
+        writer.close()
+        if len(written) == 2:
+            complete.set()
+
+    complete = asyncio.Event()
+    async with await asyncio.start_unix_server(serve, str(tmp_path / "logs")):
+        command = [sys.executable, "-c", REDIRECTS, str(tmp_path / "logs")]
+        env = environment()
+        del env["PYTHONUNBUFFERED"]
+        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE)
+        assert (await process.communicate())[0] == b"before"
+        assert process.returncode == 0
+        await complete.wait()
+    assert sorted(written) == [b"", b"after\n"]
+
+
 @pytest.mark.anyio
 async def test_a_provider_socket_that_nobody_serves(tmp_path: Path) -> None:
     variables = {
@@ -643,6 +829,25 @@ async def test_print_and_logging_stay_in_order_and_are_not_held_back() -> None:
         await running.end()
     assert (first, third) == (b"printed\n", b"only printed\n")
     assert second.endswith(b"\tlogged\n")
+
+
+@pytest.mark.anyio
+async def test_what_is_printed_without_a_line_end_is_seen_after_the_invocation() -> None:
+    """The process lives, and may be frozen from now on."""
+    async with function({}) as running:
+        assert running.child.stdout is not None
+        await running.child.stdout.readline()
+        await running.invoke("/prints-a-part")
+        assert await running.child.stdout.readexactly(4) == b"part"
+
+
+@pytest.mark.anyio
+async def test_what_is_printed_in_mid_stream_is_seen_at_once() -> None:
+    async with function({}) as running:
+        assert running.child.stdout is not None
+        await running.child.stdout.readline()
+        await running.api.invoke(json.dumps(function_url_event(path="/prints-and-waits")).encode())
+        assert await running.child.stdout.readline() == b"under way\n"
 
 
 @pytest.mark.anyio
@@ -685,20 +890,71 @@ async def test_an_app_that_sets_a_formatter_on_the_handler_that_is_there() -> No
 @pytest.mark.anyio
 @pytest.mark.parametrize("log_format", ["Text", "JSON"])
 async def test_no_log_tells_what_a_request_held(log_format: str) -> None:
-    secret = "s3cr3t"
     held: dict[str, Any] = {
-        "headers": {"host": "h", "authorization": f"Bearer {secret}", "cookie": secret},
-        "cookies": [f"session={secret}"],
-        "body": secret,
+        "headers": {"host": "h", "authorization": f"Bearer {SECRET}", "cookie": SECRET},
+        "cookies": [f"session={SECRET}"],
+        "body": SECRET,
     }
     async with function({"AWS_LAMBDA_LOG_FORMAT": log_format, "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}) as running:
-        await running.invoke("/fails", query=f"token={secret}", **held)
-        await running.invoke("/fails", **held | {"isBase64Encoded": True, "body": f"?{secret}"})
-        await running.invoke("", raw=f'{{"password": "{secret}"'.encode())
-        await running.invoke("", raw=f'["{secret}"]'.encode())
+        await running.invoke("/fails", query=f"token={SECRET}", **held)
+        await running.invoke("/fails", **held | {"isBase64Encoded": True, "body": f"?{SECRET}"})
+        await running.invoke("", raw=f'{{"password": "{SECRET}"'.encode())
+        await running.invoke("", raw=f'["{SECRET}"]'.encode())
         output = "".join(await running.end())
     assert output.count("The invocation failed") == 4
-    assert secret not in output
+    assert SECRET not in output
+
+
+def mangled(event: Any, value: object) -> Iterator[Any]:
+    """Copies of an event, each with ``value`` at another place, but for two that name a kind and are told."""
+    for key in event if isinstance(event, dict) else range(len(event) if isinstance(event, list) else 0):
+        if key not in ("eventType", "encoding"):
+            for inner in (value, *mangled(event[key], value)):
+                changed = copy.copy(event)
+                changed[key] = inner
+                yield changed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", NAMES)
+async def test_no_error_tells_what_a_broken_event_held(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    events = [event for value in (SECRET, [SECRET], {"k": SECRET}, 7) for event in mangled(recorded(name), value)]
+    api = await serve(StreamingAdapter(app, lifespan="off"), *events)
+    errors = [answer.body.decode() for answer in api.answers if answer.kind == "error"]
+    assert len(errors) > 10
+    assert SECRET not in "".join(errors)
+    log = "".join(capsys.readouterr())
+    assert log.count("The invocation failed") == len(errors)
+    assert SECRET not in log
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "message",
+    [
+        SECRET,
+        {"type": "http.response.start", "status": 200, "headers": {"set-cookie": SECRET}},
+        {"type": "http.response.start", "status": 200, "headers": [(b"set-cookie", SECRET)]},
+        {"type": "http.response.start", "status": 200, "headers": [(b"set-cookie", f"{SECRET}\n".encode())]},
+        {"type": "http.response.body", "body": SECRET},
+    ],
+    ids=["a text", "a dict of headers", "a text as header", "a control character", "a text as body"],
+)
+async def test_no_error_tells_what_a_wrong_message_held(message: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if "body" in message:
+            await send({"type": "http.response.start", "status": 200})
+        await send(message)
+
+    api = await serve(StreamingAdapter(app, lifespan="off"), function_url_event())
+    error = base64.b64decode(api.answers[0].trailers["lambda-runtime-function-error-body"]).decode()
+    assert json.loads(error)["errorType"] == "AppError"
+    assert SECRET not in error
+    assert SECRET not in "".join(capsys.readouterr())
 
 
 @pytest.mark.anyio

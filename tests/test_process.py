@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -92,6 +93,15 @@ async def test_a_signal_in_mid_stream() -> None:
         assert (code, output) == (0, "startup\ncancelled\nshutdown\n")
 
 
+async def test_garbage_is_looked_for_again_once_the_app_has_started() -> None:
+    async with process("handler") as running:
+        answer = json.loads((await running.invoke("/garbage")).body.partition(bytes(8))[2])
+    at_import, threshold, enabled, frozen = answer
+    assert at_import == 0
+    assert (tuple(threshold), enabled) == (gc.get_threshold(), True)
+    assert frozen > 10_000  # what the import has made
+
+
 async def test_a_shutdown_that_fails_is_logged() -> None:
     async with process("fails_at_shutdown") as running:
         await running.api.idle()
@@ -119,6 +129,25 @@ async def test_a_startup_that_exits_is_an_init_error() -> None:
             await running.api.idle()
         assert failed.value.error.details["errorMessage"] == "the app raised SystemExit(3) in its lifespan"
         assert (await running.end())[0] == 1
+
+
+async def test_a_startup_that_cancels_all_tasks_is_an_init_error() -> None:
+    async with process("cancels_at_startup") as running:
+        with pytest.raises(EnvironmentFailed) as failed:
+            await running.api.idle()
+        assert failed.value.error.error_type.startswith("Function.")
+        assert (await running.end())[0] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_while_the_startup_hangs(number: signal.Signals) -> None:
+    async with process("hangs_at_startup") as running:
+        assert running.child.stdout is not None
+        assert await running.child.stdout.readline() == b"starting\n"
+        running.child.send_signal(number)
+        code, output = await running.end()
+        assert code == 0
+        assert "The environment ends before the function has started" in output
 
 
 async def test_a_startup_that_raises_is_warned_of() -> None:
@@ -155,13 +184,3 @@ async def test_what_cannot_end_the_process(path: str, reported: bool) -> None:
         assert code == 0
         if "exit" in path:
             assert "wanted to end the process; it goes on" in output
-
-
-async def test_an_app_that_cancels_all_tasks_ends_the_process_and_says_so() -> None:
-    async with process("handler") as running:
-        await running.invoke("/cancels-everything")
-        code, output = await running.end()
-        assert code == 1
-        assert "[CRITICAL]" in output
-        assert "cancelled" in output
-        assert "Traceback" not in output

@@ -1,16 +1,22 @@
-"""Paths in the scope: root paths and base paths in whole segments, decoded and raw alike."""
+"""Paths in the scope: root paths and base paths in whole segments, decoded and raw alike. The trace in its headers."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_stream import StreamingAdapter
 from asgi_stream.asgi.prefix import add_prefix, has_prefix, remove_prefix
 from asgi_stream.asgi.scope import http_scope
 from asgi_stream.sources import HttpRequest
+from asgi_stream.testing import alb_event, rest_api_event
+from tests.support.events import function_url_event
+from tests.support.wire import serve
 
 
 def paths(path: str, source_root: str = "", *, root_path: str = "", base_path: str = "") -> tuple[str, str, bytes]:
@@ -107,3 +113,66 @@ def test_any_path_lies_below_its_root(rest: str, stage: list[str], base: list[st
     assert scope["path"].startswith("/")
     assert has_prefix(scope["path"], scope["root_path"])
     assert isinstance(scope["raw_path"], bytes)
+
+
+EVENTS_TRACE = "Root=1-5e6722a7-cc56xmpl46db7ae02d4da47e"
+LAMBDAS_TRACE = "Root=1-5e6722a7-cc56xmpl46db7ae02d4da47e;Parent=53995c3f42cd8ad8;Sampled=1"
+SENT = [("X-Amzn-Trace-Id", EVENTS_TRACE)]
+
+
+class TraceApp:
+    """Keeps the tracing headers of each request, and how many headers it had."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[list[str], int]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        traces = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-amzn-trace-id"]
+        self.seen.append((traces, len(scope["headers"])))
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("event", [function_url_event(), rest_api_event(headers=SENT), alb_event(headers=SENT)])
+async def test_the_trace_is_the_one_that_lambda_decided(event: dict[str, Any]) -> None:
+    """It names the parent segment and the sampling. Without one, or with an empty one, the event's stays."""
+    app = TraceApp()
+    handler = StreamingAdapter(app, lifespan="off")
+    await serve(handler, event, Lambda_Runtime_Trace_Id=LAMBDAS_TRACE)
+    await serve(handler, event)
+    await serve(handler, event, Lambda_Runtime_Trace_Id="")
+    count = app.seen[0][1]
+    assert app.seen == [([LAMBDAS_TRACE], count), ([EVENTS_TRACE], count), ([EVENTS_TRACE], count)]
+
+
+@pytest.mark.anyio
+async def test_an_event_without_a_trace_gets_lambdas() -> None:
+    app = TraceApp()
+    event = function_url_event(headers={"host": "h"})
+    await serve(StreamingAdapter(app, lifespan="off"), event, Lambda_Runtime_Trace_Id=LAMBDAS_TRACE)
+    await serve(StreamingAdapter(app, lifespan="off"), event)
+    assert app.seen == [([LAMBDAS_TRACE], 2), ([], 1)]
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        (None, LAMBDAS_TRACE),
+        (SimpleNamespace(aws_request_id="id-1"), LAMBDAS_TRACE),
+        # Of our runtime, where the environment may be another invocation's.
+        (SimpleNamespace(trace_id=None), EVENTS_TRACE),
+    ],
+)
+def test_the_context_of_awss_own_runtime_has_no_trace(
+    context: object, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in the environment alone."""
+    app = TraceApp()
+    handler = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", LAMBDAS_TRACE)
+    handler(function_url_event(), context)
+    monkeypatch.delenv("_X_AMZN_TRACE_ID")
+    handler(function_url_event(), context)
+    handler.close()
+    assert [traces for traces, _ in app.seen] == [[expected], [EVENTS_TRACE]]

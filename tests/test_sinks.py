@@ -10,7 +10,9 @@ pytestmark = pytest.mark.anyio
 
 CALL = {
     "start": lambda sink: sink.start(Prelude(200, {})),
+    "open": lambda sink: sink.open("text/plain"),
     "write": lambda sink: sink.write(b"x"),
+    "reply": lambda sink: sink.reply(b"{}"),
     "end": lambda sink: sink.end(),
     "abort": lambda sink: sink.abort(ValueError()),
 }
@@ -23,6 +25,12 @@ class Recorder(Sink):
 
     async def _start(self, prelude: Prelude) -> None:
         self.calls.append("start")
+
+    async def _open(self, content_type: str) -> None:
+        self.calls.append("open")
+
+    async def _reply(self, payload: bytes, content_type: str) -> None:
+        self.calls.append("reply")
 
     async def _write(self, data: object) -> None:
         self.calls.append("write")

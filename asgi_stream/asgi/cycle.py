@@ -113,6 +113,14 @@ class HttpCycle:
 
         Raises AppError for a message that is not allowed, OSError when the peer is gone.
         """
+        data = self._machine.plain(message)
+        if data is not None:
+            try:
+                await self._responder.write(data)
+            except Exception as error:
+                self._failure = self._failure or error
+                raise
+            return
         try:
             step = self._machine.accept(message)
         except AppError as error:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from asgi_stream.local.function_error import FunctionError
 
 
-def run(handler: str, *, host: str, port: int, concurrency: int) -> int:
-    """Serves until a signal comes. Returns the exit code."""
+def run(handler: str, *, host: str, port: int, concurrency: int, timeout: float) -> int:
+    """Serves until a signal comes; `timeout` is the function's, in seconds. Returns the exit code."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=128)
@@ -37,12 +37,12 @@ def run(handler: str, *, host: str, port: int, concurrency: int) -> int:
             warn(f"asgi-stream: cannot listen on {host} port {port}: {error.strerror or error}")
         return 1
     with listener:
-        asyncio.run(_serve(handler, listener, concurrency))
+        pool = Pool(lambda: Environment(handler, timeout=timeout), limit=concurrency, on_failure=_report)
+        asyncio.run(_serve(handler, listener, pool))
     return 0
 
 
-async def _serve(handler: str, listener: socket.socket, concurrency: int) -> None:
-    pool = Pool(lambda: Environment(handler), limit=concurrency, on_failure=_report)
+async def _serve(handler: str, listener: socket.socket, pool: Pool) -> None:
     server = _Server(_config(pool))
     stop = asyncio.Event()
     with on_ending(stop.set):

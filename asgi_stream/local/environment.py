@@ -13,7 +13,6 @@ import os
 import secrets
 import signal
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +21,9 @@ from asgi_stream.local.function_error import FunctionError
 from asgi_stream.local.function_url import REGION
 from asgi_stream.local.handler import lambda_handler
 from asgi_stream.local.lifecycle import State
-from asgi_stream.local.runtime_api import RuntimeApiServer
+from asgi_stream.local.limits import INIT_LIMIT, LONGEST_TIMEOUT, SHUTDOWN_LIMIT
+from asgi_stream.local.runtime_api import TIMED_OUT, RuntimeApiServer
+from asgi_stream.local.terminal import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ BOOTSTRAP = Path(__file__).parent.parent / "bootstrap"
 FUNCTION_NAME = "local"
 FUNCTION_ARN = f"arn:aws:lambda:{REGION}:000000000000:function:{FUNCTION_NAME}"
 
-# What a child has between SIGTERM and SIGKILL, in seconds.
+# What a child has between SIGTERM and SIGKILL where it has not timed out: more than Lambda gives. Seconds.
 GRACE = 2.0
 
 # Of the surrounding shell, or of a Lambda around us: they would change what kind of environment the child
@@ -69,25 +70,28 @@ def lambda_environment(handler: str, runtime_api: str, base: Mapping[str, str]) 
 class Environment:
     """`async with Environment("example_app.main:handler") as environment:` starts the child, and ends it.
 
-    `bootstrap` is the executable to start, the shipped one if None; `environ` what the child inherits, `os.environ` if
-    None; `stdout` the descriptor for its standard output, ours if None. Raises ValueError if `handler` names no
-    attribute of a module.
+    `timeout` is the function's, in seconds. `bootstrap` is the executable to start, the shipped one if None; `environ`
+    what the child inherits, `os.environ` if None; `stdout` the descriptor for its standard output, ours if None. Raises
+    ValueError if `handler` names no attribute of a module.
     """
 
     def __init__(
         self,
         handler: str,
         *,
+        timeout: float = LONGEST_TIMEOUT,
         bootstrap: Path | None = None,
         environ: Mapping[str, str] | None = None,
         stdout: int | None = None,
     ) -> None:
         self._handler = lambda_handler(handler)
+        self._timeout = timeout
         self._bootstrap = bootstrap or BOOTSTRAP
         self._environ = os.environ if environ is None else environ
         self._stdout = stdout
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._init_timer: asyncio.TimerHandle | None = None
         self.api = RuntimeApiServer()
 
     async def __aenter__(self) -> Self:
@@ -135,28 +139,37 @@ class Environment:
             self.api.fail(FunctionError("Runtime.InvalidEntrypoint", details))
             return
         self._watcher = asyncio.create_task(self._watch(self._process))
+        self._init_timer = asyncio.get_running_loop().call_later(INIT_LIMIT, self._tell_slow_init)
 
     async def idle(self) -> None:
         """Waits until the child polls for an event. Raises EnvironmentFailed."""
         await self.api.idle()
 
-    async def invoke(self, event: bytes, *, timeout: float = 900.0, **options: Any) -> Invocation:  # noqa: ASYNC109
-        """Runs one invocation; `timeout` in seconds makes the deadline.
+    async def invoke(self, event: bytes, **options: Any) -> Invocation:
+        """Runs one invocation; `options` as for `RuntimeApiServer.invoke`.
 
-        `options` as for `RuntimeApiServer.invoke`.
+        When its time runs out the environment has failed; `close` kills the child then, as Lambda does.
         """
-        options.setdefault("deadline_ms", int((time.time() + timeout) * 1000))
+        options.setdefault("timeout", self._timeout)
         options.setdefault("function_arn", FUNCTION_ARN)
         return await self.api.invoke(event, **options)
 
     async def close(self) -> None:
-        """Ends the child and all that it started in its session: SIGTERM, and SIGKILL after GRACE seconds."""
-        watcher = self._watcher
+        """Ends the child and all that it started in its session: SIGTERM, and SIGKILL after GRACE seconds.
+
+        After a timeout as Lambda does: SIGKILL at once, or, if an extension is registered, SHUTDOWN_LIMIT seconds after
+        SIGTERM.
+        """
+        if self._init_timer is not None:
+            self._init_timer.cancel()
+        watcher, grace = self._watcher, GRACE
+        if self.failure is not None and self.failure.error_type == TIMED_OUT:
+            grace = SHUTDOWN_LIMIT if self.api.extensions.names else 0.0
         try:
-            if watcher is not None and not watcher.done():
+            if grace and watcher is not None and not watcher.done():
                 self._signal(signal.SIGTERM)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(watcher), GRACE)
+                    await asyncio.wait_for(asyncio.shield(watcher), grace)
         finally:
             # Also when this task is cancelled: nothing is left behind.
             if watcher is not None and not watcher.done():
@@ -164,6 +177,13 @@ class Environment:
         if watcher is not None:
             await watcher
         await self.api.close()
+
+    def _tell_slow_init(self) -> None:
+        if self.api.state is State.STARTING:
+            warn(
+                f"asgi-stream: init has taken {INIT_LIMIT:.0f} s and is not over: "
+                "Lambda would start it anew, on the time of the first invocation"
+            )
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         status = await process.wait()

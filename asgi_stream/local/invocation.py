@@ -86,13 +86,20 @@ class Collected:
 class Invocation:
     """The caller's side: `await head()`, then `async for piece in invocation`, then `end` is set.
 
-    `event` is the payload as bytes, `headers` are those of the reply to `/next`.
+    `event` is the payload as bytes, `headers` are those of the reply to `/next`, `timeout` is in seconds.
     """
 
-    def __init__(self, event: bytes, headers: Mapping[str, str], request_id: str | None = None) -> None:
+    def __init__(
+        self,
+        event: bytes,
+        headers: dict[str, str],
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
         self.request_id = request_id or str(uuid.uuid4())
         self.event = event
         self.headers = headers
+        self.timeout = timeout
         self.end: End | None = None
         self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._pieces: deque[Piece] = deque()

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from asgi_stream.local.prelude import ResponseStart
 
 
-def run(handler: str, request: Request) -> int:
-    """Runs one request. Returns the exit code: 0, 1 if the function failed or nobody reads on, 130 after a signal."""
+def run(handler: str, request: Request, timeout: float) -> int:
+    """Runs one request; `timeout` is the function's, in seconds.
+
+    Returns the exit code: 0, 1 if the function failed or nobody reads on, 130 after a signal.
+    """
     try:
-        return asyncio.run(_invoke(handler, request))
+        return asyncio.run(_invoke(handler, request, timeout))
     except BrokenPipeError:
         # Such as `| head`. The interpreter would try to flush once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,14 +42,14 @@ def run(handler: str, request: Request) -> int:
         return 130
 
 
-async def _invoke(handler: str, request: Request) -> int:
+async def _invoke(handler: str, request: Request, timeout: float) -> int:  # noqa: ASYNC109 - the function's
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - asyncio.run made it
     request_id = str(uuid.uuid4())
     event = build_event(request, request_id=request_id)
     with on_ending(task.cancel):
         # What the function prints and logs is not to stand in the body, which may go into a file.
-        async with Environment(handler, stdout=sys.stderr.fileno()) as environment:
+        async with Environment(handler, timeout=timeout, stdout=sys.stderr.fileno()) as environment:
             # The first poll first: the times shown are the request's, not those of the cold start.
             with contextlib.suppress(EnvironmentFailed):
                 await environment.idle()

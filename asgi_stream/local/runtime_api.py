@@ -20,6 +20,7 @@ from asgi_stream.local.function_error import ERROR_TYPE, FunctionError, from_bod
 from asgi_stream.local.http import HttpConnection, Truncated
 from asgi_stream.local.invocation import End, Ending, Head, Invocation
 from asgi_stream.local.lifecycle import TRANSITIONS, Call, State
+from asgi_stream.local.limits import LONGEST_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 MODE_HEADER = "lambda-runtime-function-response-mode"
 
-# Lambda's longest timeout: what an invocation has when nothing else is said. Milliseconds.
-LONGEST_TIMEOUT_MS = 15 * 60 * 1000
+DEADLINE_HEADER = "Lambda-Runtime-Deadline-Ms"
+TIMED_OUT = "Sandbox.Timedout"
 
 _INVOCATION_PATH = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
 
@@ -53,6 +54,8 @@ class RuntimeApiServer:
         self.failure: FunctionError | None = None
         self.extensions = Extensions()
         self._invocation: Invocation | None = None
+        self._answering: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[Any]] = set()
@@ -94,6 +97,7 @@ class RuntimeApiServer:
         self,
         event: bytes,
         *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the function's, not this call's
         deadline_ms: int | None = None,
         request_id: str | None = None,
         trace_id: str | None = None,
@@ -102,21 +106,23 @@ class RuntimeApiServer:
     ) -> Invocation:
         """Hands `event` to the open poll, or to the next one, and returns at once.
 
-        `deadline_ms` is in milliseconds since the epoch. `headers` adds to or replaces those of the reply to
-        `/next` (None: leaves it out). If the environment has failed, or fails, the invocation's head is that
-        error. Raises RuntimeError while an earlier invocation has not ended.
+        `timeout` is in seconds from the moment that the event is handed out: where the runtime has not polled again by
+        then, the environment fails with Sandbox.Timedout, and its process has to be ended. Without it nothing ends, and
+        `deadline_ms`, in milliseconds since the epoch, is what the runtime is told. `headers` adds to or replaces those
+        of the reply to `/next` (None: leaves it out). If the environment has failed, or fails, the invocation's head is
+        that error. Raises RuntimeError while an earlier invocation has not ended.
         """
         if self._invocation is not None and self._invocation.end is None:
             raise RuntimeError("an execution environment runs one invocation at a time")
         fields: dict[str, str | None] = {
-            "Lambda-Runtime-Deadline-Ms": str(deadline_ms or int(time.time() * 1000) + LONGEST_TIMEOUT_MS),
+            DEADLINE_HEADER: str(deadline_ms or _in_ms(LONGEST_TIMEOUT)),
             "Lambda-Runtime-Invoked-Function-Arn": function_arn,
             "Lambda-Runtime-Trace-Id": trace_id,
             "Content-Type": "application/json",
             **(headers or {}),
         }
         present = {name: value for name, value in fields.items() if value is not None}
-        invocation = self._invocation = Invocation(event, present, request_id)
+        invocation = self._invocation = Invocation(event, present, request_id, timeout)
         if self.failure is not None:
             invocation.finish(End(Ending.ERROR, self.failure))
         else:
@@ -169,8 +175,28 @@ class RuntimeApiServer:
         if state is State.RESPONDED and self.failure is not None:
             state = State.FAILED
         self.state = state
+        if state in (State.IDLE, State.FAILED) and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._wake()
         return True
+
+    def _start_clock(self, invocation: Invocation) -> None:
+        """The event goes out now, perhaps once more."""
+        if invocation.timeout is None or self._timer is not None:
+            return
+        invocation.headers[DEADLINE_HEADER] = str(_in_ms(invocation.timeout))
+        self._timer = asyncio.get_running_loop().call_later(invocation.timeout, self._time_out, invocation)
+
+    def _time_out(self, invocation: Invocation) -> None:
+        message = f"RequestId: {invocation.request_id} Error: Task timed out after {invocation.timeout:.2f} seconds"
+        error = FunctionError(TIMED_OUT, {"errorMessage": message})
+        self.fail(error)
+        if self.state is State.RESPONDING:
+            # As Lambda does: the socket that the response comes on is closed, and the process ended after it.
+            self._end(invocation, End(Ending.TRUNCATED, error))
+            if self._answering is not None:
+                self._answering.cancel()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -238,6 +264,7 @@ class RuntimeApiServer:
         if self.state is State.FAILED or invocation is None:
             await self._refuse_state(http, Call.NEXT)
         else:
+            self._start_clock(invocation)
             headers = {"Lambda-Runtime-Aws-Request-Id": invocation.request_id, **invocation.headers}
             await http.reply(200, invocation.event, headers)
 
@@ -344,6 +371,7 @@ class RuntimeApiServer:
             await http.read_body()
             await self._refuse_state(http, call)
             return None
+        self._answering = asyncio.current_task()
         return invocation
 
     def _end(self, invocation: Invocation, end: End) -> None:
@@ -359,6 +387,11 @@ class RuntimeApiServer:
     async def _refuse_state(self, http: HttpConnection, call: Call) -> None:
         message = f"{call.name} is not allowed in state {self.state.name}"
         await _refuse(http, 403, "InvalidStateTransition", message)
+
+
+def _in_ms(seconds: float) -> int:
+    """The time that many seconds from now, in milliseconds since the epoch."""
+    return int((time.time() + seconds) * 1000)
 
 
 async def _refuse(http: HttpConnection, status: int, error_type: str, message: str) -> None:

@@ -7,22 +7,30 @@ path. Lambda's environment variables are read here and nowhere deeper.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
+import sys
+import threading
+import time
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.loader import HandlerLoadError, load_handler
 from asgi_stream.runtime.logs import log, log_exception
-from asgi_stream.runtime.loop import Runtime, report_init_error
+from asgi_stream.runtime.loop import GRACE, Runtime, report_init_error
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.streams import connector, parse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import NoReturn
 
-__all__ = ["main"]
+    from asgi_stream.runtime.loop import Handler
+
+__all__ = ["leave", "main"]
 
 
 def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> int:
@@ -56,9 +64,8 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
         log("CRITICAL", str(error))
         asyncio.run(report_init_error(connection, describe(error)))
         return 1
-    # Set before the user's module is imported: code there may ask for the event loop.
-    asyncio.set_event_loop(loop)
-    try:
+    started = _postpone_collection()
+    with _current(loop):
         try:
             handler = load_handler(arguments[0] if arguments else environ.get("_HANDLER", ""))
         except HandlerLoadError as error:
@@ -68,20 +75,69 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
                 log_exception(str(error), error.__cause__)
             loop.run_until_complete(report_init_error(connection, error.report()))
             return 1
-        others = [Connection(address, connect) for _ in range((slots or 1) - 1)]
-        runtime = Runtime(
-            handler,
-            connection,
-            *others,
-            managed_instances=slots is not None,
-            extension=Connection(address, connect) if extension == "auto" else None,
-            snap_start=environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start",
-        )
-        return _run(loop, runtime)
+        workers = _workers(handler, slots)
+        if workers == 1:
+            others = [Connection(address, connect) for _ in range((slots or 1) - 1)]
+            runtime = Runtime(
+                handler,
+                connection,
+                *others,
+                managed_instances=slots is not None,
+                extension=Connection(address, connect) if extension == "auto" else None,
+                snap_start=environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start",
+                started=started,
+            )
+            return _run(loop, runtime)
+    # Behind the block: that loop is closed, as its descriptors would be those of every worker.
+    from asgi_stream.runtime.workers import Workers, register, share
+
+    me = Workers(share(slots or 1, workers), register(address) if extension == "auto" else None).run()
+    if isinstance(me, int):
+        return me
+    with _current(loop := _new_event_loop(environ.get("ASGI_STREAM_LOOP") or "asyncio")):
+        me.listen(loop)
+        connections = [Connection(address, connect) for _ in range(me.slots)]
+        return me.exit_code(_run(loop, Runtime(handler, *connections, managed_instances=True, started=started)))
+
+
+def _postpone_collection() -> Callable[[], None]:
+    """Stops looking for garbage while modules are imported, which make little of it, and what is there only grows.
+
+    The function that is returned goes on, and leaves all that is there now out of every later look.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)
+
+    def go_on() -> None:
+        gc.freeze()
+        if gc.get_threshold()[0] == 0:  # else the app has set its own
+            gc.set_threshold(*thresholds)
+
+    return go_on
+
+
+@contextlib.contextmanager
+def _current(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Sets the event loop, since users' modules may ask for it when they are imported, and closes it in the end."""
+    asyncio.set_event_loop(loop)
+    try:
+        yield
     finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        # Not longer than that: a generator of the app's may wait for ever in its end.
+        loop.run_until_complete(asyncio.wait((loop.create_task(loop.shutdown_asyncgens()),), timeout=GRACE))
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _workers(handler: Handler, slots: int | None) -> int:
+    """How many processes are to share the slots; elsewhere than on Managed Instances it is one."""
+    workers: int = getattr(handler, "workers", 1)
+    if workers > 1 and slots is None:
+        log(
+            "INFO",
+            f"workers={workers} is for Lambda Managed Instances; here one process serves one invocation at a time",
+        )
+    return min(workers, slots or 1)
 
 
 def _slots(environ: Mapping[str, str]) -> int | None:
@@ -99,12 +155,37 @@ def _run(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> int:
     while True:
         try:
             return loop.run_until_complete(serving)
+        except RuntimeError:
+            if serving.done() or loop.is_closed():
+                raise
+            log("ERROR", "The app has stopped the event loop; it goes on")
         except (SystemExit, KeyboardInterrupt) as error:
             # Out of a task or callback that the app left behind; what runs in an invocation never comes here.
             log_exception("A task that no invocation waits for wanted to end the process; it goes on", error)
         except asyncio.CancelledError:
             log("CRITICAL", "The runtime ends: something has cancelled all tasks of the process")
             return 1
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process. Python waits for threads that are no daemons; they get a moment, and cannot hold up the end."""
+    threads = [
+        thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
+    ]
+    if threads:
+        threading.Thread(target=_end_without, args=(threads, code), daemon=True).start()
+    sys.exit(code)
+
+
+def _end_without(threads: Sequence[threading.Thread], code: int) -> None:
+    end = time.monotonic() + GRACE
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    left = [thread.name for thread in threads if thread.is_alive()]
+    if left:
+        log("WARNING", f"The process ends, and these threads of the app with it: {', '.join(left)}")
+        logs.flush()
+        os._exit(code)
 
 
 def _new_event_loop(name: str) -> asyncio.AbstractEventLoop:

@@ -53,12 +53,15 @@ class Connection:
         self.left_out = False  # a part of the request was cancelled before it was taken
 
     async def request(self, request: Request) -> Reply:
-        """Sends a whole request and returns its reply. Raises ConnectionLost."""
-        await self.begin(request)
+        """Sends a whole request and returns its reply, an early one too. Raises ConnectionLost."""
+        try:
+            await self.begin(request)
+        except EarlyReply as early:
+            return early.reply
         return await self.reply()
 
     async def begin(self, request: Request, *more: Buffer) -> None:
-        """Sends a request's head (and ``more`` in the same write). Raises ConnectionLost."""
+        """Sends a request's head (and ``more`` in the same write). Raises ConnectionLost and EarlyReply."""
         head = request.encode(self.host)
         self.left_out = False
         if self._stream is not None and (not self._parser.idle or self._stream.is_stale()):
@@ -68,7 +71,21 @@ class Connection:
                 self._stream = await self._connect()
             except OSError as error:
                 raise ConnectionLost(f"the Runtime API at {self.host} cannot be reached: {error}") from error
-        await self.send((head, *more))
+        if left := self.try_send((head, *more)):
+            await self.send(left)
+
+    def try_send(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Hands over what goes at once; returns what is left, which is for :meth:`send`. Raises nothing.
+
+        The short way of nearly every message: no coroutine, no lock.
+        """
+        if self._slow or self._rest or self._stream is None:
+            return buffers
+        try:
+            taken = self._stream.write(buffers)
+        except OSError:
+            return buffers  # the next write will say the same, to somebody who can explain it
+        return () if taken == sum(map(len, buffers)) else _after(buffers, taken)
 
     async def send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:
         """Returns once every byte is with the operating system; waits for a slow reader.
@@ -110,11 +127,19 @@ class Connection:
             stream = self._live()
             try:
                 self._rest = _after(self._rest, stream.write(self._rest))
-                writable = not self._rest or await stream.wait_writable()
+                if not self._rest or await stream.wait_writable():
+                    continue
+                self._parser.receive_data(await stream.read())
+                reply = self._parser.next_reply()
             except OSError as error:
                 raise await self._broken(error) from error
-            if not writable:
-                raise EarlyReply(await self._last_reply())
+            except ProtocolError as error:
+                self.close()
+                raise ConnectionLost(f"no reply from the Runtime API: {error}") from error
+            # None for an informational reply, and for one of which a part has come: the server may still be reading.
+            if reply is not None:
+                self.close()
+                raise EarlyReply(reply)
 
     async def _broken(self, error: OSError) -> EarlyReply | ConnectionLost:
         """Says why a write failed: a server that refuses a body may answer and hang up before we have read it."""
@@ -154,6 +179,11 @@ class Connection:
             raise ConnectionLost("the connection to the Runtime API is closed")
         return self._stream
 
+    def abandon(self) -> None:
+        """Closes the connection for good, in a process that a fork has made: it is another process's."""
+        self._connect = _abandoned
+        self.close()
+
     def close(self) -> None:
         """Closes the connection; the next request opens another."""
         if self._stream is not None:
@@ -161,6 +191,10 @@ class Connection:
             self._stream = None
         self._rest = []
         self._parser = ReplyParser()
+
+
+async def _abandoned() -> Stream:
+    raise ConnectionRefusedError("the connection belongs to another process")
 
 
 def _after(buffers: Sequence[Buffer], taken: int) -> list[memoryview]:

@@ -58,16 +58,12 @@ class LambdaContext:
     """
 
     __slots__ = (
+        "_client_context",
         "_deadline_ms",
+        "_environ",
+        "_identity",
         "aws_request_id",
-        "client_context",
-        "function_name",
-        "function_version",
-        "identity",
         "invoked_function_arn",
-        "log_group_name",
-        "log_stream_name",
-        "memory_limit_in_mb",
         "tenant_id",
         "trace_id",
     )
@@ -77,14 +73,46 @@ class LambdaContext:
         self.invoked_function_arn = invocation.function_arn
         self.tenant_id = invocation.tenant_id
         self.trace_id = invocation.trace_id
-        self.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME")
-        self.function_version = environ.get("AWS_LAMBDA_FUNCTION_VERSION")
-        self.memory_limit_in_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.log_group_name = environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.identity = _identity(invocation.cognito_identity)
-        self.client_context = _client_context(invocation.client_context)
         self._deadline_ms = invocation.deadline_ms
+        # Read when they are asked for: most invocations ask for none of them.
+        self._environ = environ
+        self._identity = invocation.cognito_identity
+        self._client_context = invocation.client_context
+
+    @property
+    def function_name(self) -> str | None:
+        """The function's name."""
+        return self._environ.get("AWS_LAMBDA_FUNCTION_NAME")
+
+    @property
+    def function_version(self) -> str | None:
+        """The function's version, ``$LATEST`` for the one that can be changed."""
+        return self._environ.get("AWS_LAMBDA_FUNCTION_VERSION")
+
+    @property
+    def memory_limit_in_mb(self) -> str | None:
+        """The function's memory, in MB."""
+        return self._environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+
+    @property
+    def log_group_name(self) -> str | None:
+        """Where its logs are."""
+        return self._environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
+
+    @property
+    def log_stream_name(self) -> str | None:
+        """Where the logs of this execution environment are."""
+        return self._environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
+
+    @property
+    def identity(self) -> CognitoIdentity:
+        """Who authorised the request, by Amazon Cognito."""
+        return _identity(self._identity)
+
+    @property
+    def client_context(self) -> ClientContext | None:
+        """What the invoker sent as its client context."""
+        return _client_context(self._client_context)
 
     def get_remaining_time_in_millis(self) -> int:
         """Returns the milliseconds until Lambda ends this invocation, never less than 0.

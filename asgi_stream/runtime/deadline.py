@@ -2,27 +2,29 @@
 
 Lambda gives each invocation a deadline and ends the process there, in its default mode; on Managed Instances it ends
 nothing. Either way the invocation has to have ended before, so that its client gets a proper end and Lambda an error
-that says where the time went. A margin before the deadline (the smaller of one second and a tenth of the time given)
-the handler is told; halfway from there to the deadline its task is cancelled; if it swallows that too, the response
-ends in the error without it when a quarter of the margin is left.
+that says where the time went: its traceback is where the handler was waiting. A margin before the deadline (the smaller
+of one second and a tenth of the time given) the handler is told; halfway from there to the deadline its task is
+cancelled; if it swallows that too, the response ends in the error without it when a quarter of the margin is left.
 
-Code that blocks the event loop can be told nothing: a thread that sleeps until the deadline logs where it was.
+Code that blocks the event loop can be told nothing: a thread that sleeps until that last moment, the last at which a
+record is sure to get out, asks the loop for a sign of life, and if none comes logs where the code is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import time
 import traceback
+import types
 
 from asgi_stream.errors import AsgiStreamError
-from asgi_stream.runtime.logs import log
+from asgi_stream.runtime.logs import log, log_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
     from typing import Any
 
     from asgi_stream.sinks import Sink
@@ -31,6 +33,8 @@ __all__ = ["BlockWatch", "Countdown", "DeadlineExceeded", "where_it_waits"]
 
 LONGEST_MARGIN = 1.0  # seconds
 SHARE = 0.1  # of the time given
+# How long an event loop that is only busy may take to answer the watch, in seconds.
+PATIENCE = 0.02
 
 
 class DeadlineExceeded(AsgiStreamError, TimeoutError):
@@ -40,29 +44,39 @@ class DeadlineExceeded(AsgiStreamError, TimeoutError):
 class Countdown:
     """The time that one invocation has.
 
-    ``deadline`` is in seconds since the epoch; ``margin`` in seconds, None for the default. :attr:`over` is done once
-    the handler has been given up.
+    ``deadline`` is in seconds since the epoch; ``margin`` in seconds, None for the default; more than the time given
+    counts as all of it. At ``ends``, by ``time.monotonic``, the handler is given up.
     """
 
-    __slots__ = ("_deadline", "_given", "_loop", "_margin", "_request_id", "_sink", "_task", "_timer", "error", "over")
+    __slots__ = (
+        "_deadline", "_given", "_loop", "_margin", "_over", "_request_id", "_sink", "_task", "_timer", "ends", "error",
+    )  # fmt: skip
 
-    def __init__(
-        self, task: asyncio.Task[Any], sink: Sink, request_id: str, deadline: float, margin: float | None
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = task
+    def __init__(self, sink: Sink, request_id: str, deadline: float, margin: float | None) -> None:
         self._sink = sink
         self._request_id = request_id
-        self._deadline = deadline
-        self._given = max(0.0, deadline - time.time())
-        self._margin = min(LONGEST_MARGIN, SHARE * self._given) if margin is None else margin
+        left = deadline - time.time()
+        # Lambda counts down by a clock that nobody sets, and so do we from here on. The wall clock of an environment is
+        # put right after a freeze, and may be in mid-invocation.
+        self._deadline = time.monotonic() + left
+        self._given = max(0.0, left)
+        self._margin = min(LONGEST_MARGIN, SHARE * self._given) if margin is None else min(margin, self._given)
+        self.ends = self._deadline - self._margin / 4
         self.error: DeadlineExceeded | None = None
-        self.over: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, task: asyncio.Task[Any]) -> asyncio.Future[None]:
+        """Begins; what it returns is done once the handler, in its task, has returned or has been given up."""
+        self._loop = asyncio.get_running_loop()
+        self._task = task
+        self._over = self._loop.create_future()
+        task.add_done_callback(self._give_up)
         self._timer = self._at(self._margin, self._tell)
+        return self._over
 
     def _at(self, left: float, step: Any) -> asyncio.TimerHandle:
         """Calls ``step`` when ``left`` seconds are left."""
-        return self._loop.call_later(max(0.0, self._deadline - left - time.time()), step)
+        return self._loop.call_later(self._deadline - left - time.monotonic(), step)
 
     def _tell(self) -> None:
         if self._sink.watcher is not None:
@@ -72,79 +86,116 @@ class Countdown:
     def _cancel(self) -> None:
         if self._task.done():
             return
-        self.error = DeadlineExceeded(f"the invocation was cancelled before its deadline, after {self._given:.3f} s")
-        log("ERROR", f"{self.error}; it was waiting here:\n{where_it_waits(self._task)}", self._request_id)
+        self.error = DeadlineExceeded(
+            f"the invocation had {self._given:.3f} s, and was cancelled shortly before they were over"
+        )
         if self._sink.watcher is not None:
             self._sink.watcher.fail(self.error)
         self._task.cancel()
         self._timer = self._at(self._margin / 4, self._give_up)
+        self.error.__traceback__ = where_it_waits(self._task)
+        log_exception("The invocation is cancelled; it was waiting here", self.error, self._request_id)
 
-    def _give_up(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
+    def _give_up(self, _: object = None) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
 
     def stop(self) -> None:
         """The handler has returned."""
-        self._timer.cancel()
-        self.over.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
-def where_it_waits(task: asyncio.Task[Any]) -> str:
-    """Returns the stack of a suspended task as text, innermost frame last: what it awaits, and so on to the bottom."""
-    frames: list[tuple[FrameType, int]] = []
+# What stands between two frames and has no attribute that names the inner one: a step of an asynchronous generator, as
+# a streamed body is, and a coroutine whose ``__await__`` was called by hand.
+_STEPS = frozenset(("async_generator_asend", "async_generator_athrow", "coroutine_wrapper"))
+
+
+def _frame(awaited: Any) -> types.FrameType | None:
+    return (
+        getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None) or getattr(awaited, "ag_frame", None)
+    )
+
+
+def where_it_waits(task: asyncio.Task[Any]) -> types.TracebackType | None:
+    """Returns the stack of a suspended task: what it awaits, and so on to the bottom, innermost last."""
+    frames: list[types.FrameType] = []
     awaited: Any = task.get_coro()
     while awaited is not None:
-        frame = (
-            getattr(awaited, "cr_frame", None)
-            or getattr(awaited, "gi_frame", None)
-            or getattr(awaited, "ag_frame", None)
-        )
+        if type(awaited).__name__ in _STEPS:
+            awaited = next((held for held in gc.get_referents(awaited) if _frame(held)), None)
+        frame = _frame(awaited)
         if frame is not None:
-            frames.append((frame, frame.f_lineno))
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return "".join(traceback.StackSummary.extract(iter(frames)).format()) or "(it has not begun to run)\n"
+            frames.append(frame)
+        awaited = (
+            getattr(awaited, "cr_await", None)
+            or getattr(awaited, "gi_yieldfrom", None)
+            or getattr(awaited, "ag_await", None)
+        )
+    stack = None
+    for frame in reversed(frames):
+        stack = types.TracebackType(stack, frame, frame.f_lasti, frame.f_lineno or 0)
+    return stack
 
 
 class BlockWatch:
-    """Logs the stack of the event loop's thread when an invocation's deadline passes and its countdown did not run.
+    """Logs the stack of the event loop's thread when an invocation's time is over and the loop does not answer.
 
-    One thread for the process, started by the first deadline; it sleeps until the earliest one.
+    One thread for the process, started by the first invocation; it sleeps until the earliest end.
     """
 
     def __init__(self) -> None:
         self._thread_id = threading.get_ident()
         self._changed = threading.Condition()
-        self._deadlines: dict[str, float] = {}
+        self._ends: dict[str, float] = {}
         self._wakes = float("inf")
         self._thread: threading.Thread | None = None
 
-    def add(self, request_id: str, deadline: float) -> None:
-        """Watches an invocation; ``deadline`` is in seconds since the epoch."""
+    def add(self, request_id: str, ends: float) -> None:
+        """Watches an invocation of the running event loop; ``ends`` is by ``time.monotonic``."""
         with self._changed:
-            self._deadlines[request_id] = deadline
+            self._ends[request_id] = ends
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="asgi-stream-deadline", daemon=True)
+                loop = asyncio.get_running_loop()
+                self._thread = threading.Thread(
+                    target=self._watch, args=(loop,), name="asgi-stream-deadline", daemon=True
+                )
                 self._thread.start()
-            elif deadline < self._wakes:
+            elif ends < self._wakes:
                 self._changed.notify()
 
     def remove(self, request_id: str) -> None:
         """The invocation has ended."""
         with self._changed:
-            self._deadlines.pop(request_id, None)
+            self._ends.pop(request_id, None)
 
-    def _watch(self) -> None:
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            over = self._wait()
+            alive = threading.Event()
+            try:
+                loop.call_soon_threadsafe(alive.set)
+            except RuntimeError:
+                return  # it is closed
+            if not alive.wait(PATIENCE):
+                self._report(over)
+
+    def _wait(self) -> list[str]:
+        """Returns the invocations whose time is over, once there are some. They are not watched any longer."""
         with self._changed:
             while True:
-                now = time.time()
-                for request_id in [name for name, deadline in self._deadlines.items() if deadline <= now]:
-                    del self._deadlines[request_id]
-                    self._report(request_id)
-                self._wakes = min(self._deadlines.values(), default=float("inf"))
+                now = time.monotonic()
+                if over := [request_id for request_id, ends in self._ends.items() if ends <= now]:
+                    for request_id in over:
+                        del self._ends[request_id]
+                    return over
+                self._wakes = min(self._ends.values(), default=float("inf"))
                 # Waits of years, as for the deadlines of an emulator, are more than a lock can take.
                 self._changed.wait(None if self._wakes == float("inf") else min(self._wakes - now, 86_400.0))
 
-    def _report(self, request_id: str) -> None:
+    def _report(self, request_ids: list[str]) -> None:
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - public, and documented, all the same
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        log("ERROR", f"Code has blocked the event loop past the deadline; it is here:\n{stack}", request_id)
+        message = f"Code blocks the event loop, and the invocation's time is over; it is here:\n{stack}"
+        for request_id in request_ids:
+            log("ERROR", message, request_id)

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
     from asgi_stream.runtime.connection import Connection
 
-__all__ = ["ask_for_sigterm", "shut_down"]
+__all__ = ["WITHOUT", "ask_for_sigterm", "shut_down"]
 
 # Lambda's server answers a registration at once; a start-up must not hang on one that does not. Seconds.
 REGISTRATION_LIMIT = 1.0
-# Lambda lets a runtime with an internal extension have 500 ms between SIGTERM and SIGKILL (Managed Instances: 600);
-# what this leaves of it is for invocations that have to be cancelled, and for Python's own end. Seconds.
+# Lambda lets a runtime with an internal extension have 500 ms between SIGTERM and SIGKILL (Managed Instances: 600).
+# Invocations that have to be cancelled and the shutdown share this; the rest is for Python's own end. Seconds.
 SHUTDOWN_LIMIT = 0.4
 
-_WITHOUT = "Lambda may end this environment without SIGTERM, and the app without its shutdown"
+WITHOUT = "Lambda may end this environment without SIGTERM, and the app without its shutdown"
 
 
 async def ask_for_sigterm(connection: Connection, stop: Callable[[], object]) -> asyncio.Task[None] | None:
@@ -49,7 +49,7 @@ async def ask_for_sigterm(connection: Connection, stop: Callable[[], object]) ->
             identifier = parse_registration(await connection.request(register_extension()))
         next_extension_event(identifier).encode(connection.host)  # it may be what cannot stand in a header
     except (ConnectionLost, EarlyReply, ProtocolError, TimeoutError) as error:
-        log("WARNING", f"{_WITHOUT}: no extension could be registered: {str(error) or 'no answer'}")
+        log("WARNING", f"{WITHOUT}: no extension could be registered: {str(error) or 'no answer'}")
         connection.close()
         return None
     return asyncio.get_running_loop().create_task(_wait_for_the_end(connection, identifier, stop))
@@ -63,13 +63,13 @@ async def _wait_for_the_end(connection: Connection, identifier: str, stop: Calla
             # Once more, on a new connection: a snapshot and its restore (SnapStart) may have come between.
             reply = await connection.request(next_extension_event(identifier))
     except (ConnectionLost, EarlyReply) as error:
-        log("WARNING", f"{_WITHOUT}: {error}")
+        log("WARNING", f"{WITHOUT}: {error}")
     else:
         if reply.status == 200 and _is_shutdown(reply.body):
             stop()
         else:
             # Not asked again: a server that answers at once would keep this process busy for ever.
-            log("WARNING", f"{_WITHOUT}: the extension got status {reply.status}, {reply.body[:500]!r}")
+            log("WARNING", f"{WITHOUT}: the extension got status {reply.status}, {reply.body[:500]!r}")
     finally:
         connection.close()
 
@@ -82,13 +82,20 @@ def _is_shutdown(body: bytes) -> bool:
     return isinstance(event, dict) and event.get("eventType") == "SHUTDOWN"
 
 
-async def shut_down(shutdown: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs the handler's shutdown, to its end or to that of its time. Raises nothing: what fails is logged."""
-    task = asyncio.get_running_loop().create_task(shutdown())
-    await asyncio.wait((task,), timeout=SHUTDOWN_LIMIT)
+async def shut_down(shutdown: Callable[[], Coroutine[Any, Any, None]], limit: float) -> None:
+    """Runs the handler's shutdown to its end, for at most ``limit`` seconds. Raises nothing: what fails is logged."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limit
+    task = loop.create_task(shutdown())
+    while True:
+        try:
+            await asyncio.wait((task,), timeout=until - loop.time())
+            break
+        except asyncio.CancelledError:
+            continue  # an app may end by cancelling all tasks but its own
     if not task.done():
         task.cancel()
-        log("ERROR", f"The app's shutdown has not ended within {SHUTDOWN_LIMIT} s, when Lambda kills: it is given up")
+        log("ERROR", f"The app's shutdown has not ended {SHUTDOWN_LIMIT} s after the signal: it is given up")
     elif task.cancelled():
         log("ERROR", "The function failed to shut down: its shutdown was cancelled")
     elif (error := task.exception()) is not None:

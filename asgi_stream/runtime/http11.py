@@ -25,8 +25,9 @@ CRLF = b"\r\n"
 # A reply's status line and headers, and any one line of chunked coding, in bytes.
 MAX_HEAD = 65_536
 
-_STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
-_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
+_STATUS_LINE = re.compile(r"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
@@ -53,11 +54,11 @@ def request_head(method: str, target: str, host: str, headers: Iterable[tuple[st
     """
     if _UNSAFE.search(target):
         raise ProtocolError(f"request target {target!r} holds a character that is not allowed there")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
-    for name, value in headers:
-        if _UNSAFE_VALUE.search(value):
-            raise ProtocolError(f"header {name}: {value!r} holds a character that is not allowed there")
-        lines.append(f"{name}: {value}")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *[f"{name}: {value}" for name, value in headers]]
+    # All at once; a tab is the one control character that may stand in a line.
+    if _UNSAFE_VALUE.search("\t".join(lines)):
+        name = next(line for line in lines if _UNSAFE_VALUE.search(line)).partition(":")[0]
+        raise ProtocolError(f"header {name} holds a character that is not allowed there")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
@@ -71,7 +72,22 @@ def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
     return "".join(["0\r\n", *(f"{name}: {value}\r\n" for name, value in trailers), "\r\n"]).encode("ascii")
 
 
-class _State(enum.Enum):
+# Header names as they came and in lower case: a server sends the same ones again and again.
+_names: dict[str, str] = {}
+MOST_NAMES = 100
+
+
+def _name(raw: str) -> str | None:
+    """The name of a header in lower case; None for what is no name."""
+    if _NAME.fullmatch(raw) is None:
+        return None
+    name = raw.lower()
+    if len(_names) < MOST_NAMES:
+        _names[raw] = name
+    return name
+
+
+class _State(enum.StrEnum):
     HEAD = "head"
     LENGTH = "body of known length"
     CHUNK_SIZE = "chunk size"
@@ -136,25 +152,26 @@ class ReplyParser:
         end = self._find(b"\r\n\r\n")
         if end < 0:
             return False
-        lines = bytes(self._buffer[:end]).split(CRLF)
+        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
         del self._buffer[: end + 4]
-        match = _STATUS_LINE.fullmatch(lines[0])
+        match = _STATUS_LINE.fullmatch(first)
         if match is None:
-            raise ProtocolError(f"not an HTTP/1.1 status line: {lines[0][:80]!r}")
+            raise ProtocolError(f"not an HTTP/1.1 status line: {first[:80]!r}")
         status = int(match[2])
         headers: dict[str, str] = {}
-        for line in lines[1:]:
-            field = _HEADER.fullmatch(line)
-            if field is None:
+        for line in lines:
+            raw_name, colon, value = line.partition(":")
+            name = _names.get(raw_name) or _name(raw_name)
+            if not colon or name is None or _UNSAFE_VALUE.search(value) is not None:
                 raise ProtocolError(f"not a header line: {line[:80]!r}")
-            name, value = field[1].decode("ascii").lower(), field[2].decode("latin-1")
+            value = value.strip(" \t")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         if status < 200:
             if status == 101:
                 raise ProtocolError("the server wants to switch protocols")
             return True
         tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
-        keep_alive = "close" not in tokens and (match[1] == b"1.1" or "keep-alive" in tokens)
+        keep_alive = "close" not in tokens and (match[1] == "1.1" or "keep-alive" in tokens)
         self._head = (status, headers, keep_alive)
         self._state = self._body_state(status, headers)
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 
+from asgi_stream.errors import ConfigurationError
 from asgi_stream.runtime.reports import ErrorReport, describe
 
 TYPE_CHECKING = False
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from asgi_stream.runtime.loop import Handler
 
 __all__ = ["HandlerLoadError", "load_handler"]
-
-HANDLER_METHODS = ("startup", "invoke", "shutdown")
 
 
 class HandlerLoadError(Exception):
@@ -43,7 +42,7 @@ class HandlerLoadError(Exception):
 def load_handler(name: str) -> Handler:
     """Imports ``package.module.handler`` (also ``folder/module.handler``) and returns the handler.
 
-    Raises HandlerLoadError.
+    An ASGI app and a plain function are wrapped. Raises HandlerLoadError.
     """
     module_name, dot, attribute = name.rpartition(".")
     module_name = module_name.replace("/", ".")
@@ -70,10 +69,10 @@ def load_handler(name: str) -> Handler:
         raise HandlerLoadError(
             f"Handler {attribute!r} missing on module {module_name!r}", "Runtime.HandlerNotFound"
         ) from None
-    if not all(callable(getattr(handler, method, None)) for method in HANDLER_METHODS):
-        raise HandlerLoadError(
-            f"Handler {name!r} is a {type(handler).__name__}, not a streaming handler: "
-            "wrap the ASGI app, handler = StreamingAdapter(app)",
-            "Runtime.HandlerNotFound",
-        )
-    return handler  # type: ignore[no-any-return]
+    # Here and not above: only now is it known what is needed of this package.
+    from asgi_stream.recognise import as_handler
+
+    try:
+        return as_handler(handler)  # type: ignore[no-any-return]
+    except ConfigurationError as error:
+        raise HandlerLoadError(f"Handler {name!r} cannot be used: {error}", "Runtime.HandlerNotFound") from None

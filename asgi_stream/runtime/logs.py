@@ -141,7 +141,6 @@ class TextFormatter(logging.Formatter):
         super().__init__(
             "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s",
             "%Y-%m-%dT%H:%M:%S",
-            defaults={"aws_request_id": ""},
         )
         self.converter = time.gmtime
 
@@ -155,7 +154,7 @@ class JsonFormatter(logging.Formatter):
             "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             # Lambda's filter knows these names alone.
             "level": _LEVEL_NAMES[max(0, min(50, record.levelno)) // 10],
-            "message": record.msg if isinstance(record.msg, dict) and not record.args else record.getMessage(),
+            "message": record.msg if isinstance(record.msg, dict) else record.getMessage(),
             "logger": record.name,
             "requestId": getattr(record, "aws_request_id", ""),
         }
@@ -271,14 +270,13 @@ def setup(environ: Mapping[str, str] = os.environ) -> None:
 
     Takes ``_LAMBDA_TELEMETRY_LOG_FD`` out of the process's environment. Never fails: what cannot be used is warned of.
     """
-    global _own, _on_root, _latest, _one_at_a_time, _provider_socket
+    global _own, _on_root, _one_at_a_time, _provider_socket
     managed_instances = "AWS_LAMBDA_MAX_CONCURRENCY" in environ
     as_json = managed_instances or environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
     level = _level(environ.get("AWS_LAMBDA_LOG_LEVEL", ""))
     if level is None and as_json:
         level = logging.INFO
     troubles = []
-    _latest = _UNBOUND
     _one_at_a_time = not managed_instances
     _provider_socket = environ.get(PROVIDER_SOCKET)
     if _provider_socket is not None:
@@ -288,7 +286,7 @@ def setup(environ: Mapping[str, str] = os.environ) -> None:
             troubles.append(f"{PROVIDER_SOCKET}: {error}")
     if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
         reconfigure(line_buffering=True)
-    output: Output = StreamOutput("stdout", one_line=not as_json and not _is_read_by_people(environ))
+    output: Output = StreamOutput("stdout", one_line=not _is_read_by_people(environ))
     descriptor = environ.get(DESCRIPTOR)
     os.environ.pop(DESCRIPTOR, None)
     if descriptor is not None:
@@ -316,12 +314,7 @@ def _level(name: str) -> int | None:
 
 
 def _is_read_by_people(environ: Mapping[str, str]) -> bool:
-    if environ.get("_ASGI_STREAM_LOCAL") or environ.get("AWS_SAM_LOCAL"):
-        return True
-    try:
-        return os.isatty(1)
-    except OSError:
-        return False
+    return bool(environ.get("_ASGI_STREAM_LOCAL") or environ.get("AWS_SAM_LOCAL")) or os.isatty(1)
 
 
 def reconnect() -> None:

@@ -13,27 +13,33 @@ import contextvars
 import json
 import os
 import signal
+import sys
 
 from asgi_stream.errors import EventError, StreamClosed
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.context import LambdaContext, trace_id
-from asgi_stream.runtime.deadline import BlockWatch, Countdown
+from asgi_stream.runtime.deadline import BlockWatch, Countdown, DeadlineExceeded
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import log, log_exception
 from asgi_stream.runtime.reports import describe, stems_from
 from asgi_stream.runtime.requests import Verdict, init_error, next_invocation, parse_invocation, verdict
 from asgi_stream.runtime.response import ResponseStream
+from asgi_stream.runtime.trace import set_trace_id
 from asgi_stream.sinks import SinkState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from collections.abc import Callable, Coroutine
+    from typing import Any, Protocol, TypeVar
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.reports import ErrorReport
     from asgi_stream.runtime.requests import Invocation
+    from asgi_stream.runtime.shared_writes import Watchdog
     from asgi_stream.sinks import Sink
+
+    T = TypeVar("T")
 
     class Handler(Protocol):
         """What the runtime drives. All three run on the one event loop of the process.
@@ -59,11 +65,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Fatal", "Runtime"]
 
-# How long tasks that were left behind may take to end when the environment does, in seconds.
-GRACE = 0.2
+# How long invocations may take to end when the environment does, and then what was left behind, in seconds.
+LAST_WORDS = 0.2
+GRACE = 0.05
 # On Managed Instances: the pause after a failed poll, in seconds, doubled each time; how many in a row are too many.
 FIRST_PAUSE = 0.1
 MOST_FAILURES = 8
+
+
+class _Kept(asyncio.Task[None]):
+    """A task of the runtime itself. An app that cancels all tasks does not cancel this one; :meth:`stop` does."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+    def stop(self) -> None:
+        super().cancel()
 
 
 class Fatal(Exception):
@@ -84,17 +101,24 @@ class Runtime:
         managed_instances: bool = False,
         extension: Connection | None = None,
         snap_start: bool = False,
+        started: Callable[[], object] | None = None,
     ) -> None:
         self._handler = handler
         self._extension = extension
         self._held: asyncio.Task[None] | None = None
         self._snap_start = snap_start
+        self._started = started  # called once the handler is
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
         self._running: set[asyncio.Task[BaseException | None]] = set()
-        self._stopping = False
         self._block_watch = BlockWatch()
+        self._abandoned = False
+        self._watchdog: Watchdog | None = None
+        if getattr(handler, "share_writes", False):
+            from asgi_stream.runtime.shared_writes import Watchdog
+
+            self._watchdog = Watchdog()
 
     async def run(self) -> int:
         """Serves until SIGTERM or SIGINT (returns 0) or until the platform leaves no way on (returns 1).
@@ -102,37 +126,59 @@ class Runtime:
         Returns 64 or 65 where SnapStart fails before the snapshot or after the restore.
         """
         loop = asyncio.get_running_loop()
-        told_to_stop = asyncio.Event()
+        told_to_stop: asyncio.Future[None] = loop.create_future()
+
+        def stop() -> None:
+            if not told_to_stop.done():
+                told_to_stop.set_result(None)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, told_to_stop.set)
-        try:
-            self._variables = await self._handler.startup()
-        except Exception as error:
-            log_exception("The function could not be started", error)
-            await report_init_error(self._connections[0], describe(error))
+            loop.add_signal_handler(number, stop)
+        starting = loop.create_task(self._handler.startup())
+        await _wait_for_either(starting, told_to_stop)
+        if not starting.done():
+            log("WARNING", "The environment ends before the function has started")
+            await _cancel(asyncio.all_tasks() - {asyncio.current_task()}, LAST_WORDS)
+            return 0
+        failure = asyncio.CancelledError("startup was cancelled") if starting.cancelled() else starting.exception()
+        if failure is not None:
+            log_exception("The function could not be started", failure)
+            await report_init_error(self._connections[0], describe(failure))
             return 1
+        self._variables = starting.result()
+        if self._started is not None:
+            self._started()
         if self._extension is not None and getattr(self._handler, "wants_shutdown", False):
             from asgi_stream.runtime.extension import ask_for_sigterm
 
             # Kept alive by this name; cancelled with all tasks in the end.
-            self._held = await ask_for_sigterm(self._extension, told_to_stop.set)
-        serving = loop.create_task(self._restore_and_serve() if self._snap_start else self.serve())
-        stopping = loop.create_task(told_to_stop.wait())
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        code = 0
-        self._stopping = True
-        if serving.done():
-            code = _log_end(serving)
-        if self._running:
-            # The app is told before what it was started with goes.
-            await _cancel(self._running)
-        from asgi_stream.runtime.extension import shut_down
+            self._held = await ask_for_sigterm(self._extension, stop)
+        serving = _Kept(self._restore_and_serve() if self._snap_start else self.serve(), loop=loop)
+        _serving[self] = loop
+        await _wait_for_either(serving, told_to_stop)
+        from asgi_stream.runtime.extension import SHUTDOWN_LIMIT, shut_down
 
-        await shut_down(self._handler.shutdown)
-        await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
+        until = loop.time() + SHUTDOWN_LIMIT
+        code = _log_end(serving) if serving.done() else 0
+        # No invocation is begun any more, and none in mid-stream is told of an end: nobody is left to hear of it.
+        serving.stop()
+        # The app is told before what it was started with goes.
+        await _cancel(self._running, LAST_WORDS)
+        await shut_down(self._handler.shutdown, until - loop.time())
+        await _cancel(asyncio.all_tasks() - {asyncio.current_task()}, GRACE)
         for connection in self._connections:
             connection.close()
+        del _serving[self]
         return code
+
+    def abandon(self) -> None:
+        """To be called in a process that a fork has made: the connections and their invocations are the parent's."""
+        self._abandoned = True
+        for connection in (*self._connections, self._extension):
+            if connection is not None:
+                connection.abandon()
+        if self._watchdog is not None:
+            self._watchdog.abandon()
 
     async def _restore_and_serve(self) -> None:
         from asgi_stream.runtime.snapstart import snapshot_and_restore
@@ -142,12 +188,15 @@ class Runtime:
 
     async def serve(self) -> None:
         """Serves invocations for ever. Raises Fatal when the platform leaves no way on."""
-        pollers = [asyncio.ensure_future(self._poll(connection)) for connection in self._connections]
+        pollers = [_Kept(self._poll(connection)) for connection in self._connections]
         try:
-            await asyncio.gather(*pollers)
+            ended, _ = await asyncio.wait(pollers, return_when=asyncio.FIRST_EXCEPTION)
+            for error in [poller.exception() for poller in ended]:
+                if error is not None:
+                    raise error
         finally:
             for poller in pollers:
-                poller.cancel()
+                poller.stop()
 
     async def _poll(self, connection: Connection) -> None:
         failures = 0
@@ -177,16 +226,13 @@ class Runtime:
     async def serve_one(self, invocation: Invocation, connection: Connection) -> None:
         """Runs one invocation to its one end. Raises Fatal if the platform calls that non-recoverable."""
         if not self._managed_instances:
-            _set_trace_id(invocation.trace_id)
-        sink = ResponseStream(connection, invocation)
+            set_trace_id(invocation.trace_id)
+        new = ResponseStream if self._watchdog is None else self._watchdog.response
+        sink = new(connection, invocation)
         variables = self._variables.copy()
         variables.run(trace_id.set, invocation.trace_id)
         variables.run(logs.bind, invocation.request_id, invocation.tenant_id, invocation.trace_id)
-        task = asyncio.get_running_loop().create_task(self._attempt(invocation, sink), context=variables)
-        error = await self._watched(task, invocation, sink)
-        if self._stopping:
-            # The environment ends in mid-invocation: nobody is left to be told, and nothing may be sent.
-            raise asyncio.CancelledError
+        error = await self._watched(variables, invocation, sink)
         if error is not None:
             await self._conclude(error, sink, invocation.request_id)
         reply = await sink.settle()
@@ -194,11 +240,14 @@ class Runtime:
         if sink.lost is not None:
             log("WARNING", str(sink.lost), invocation.request_id)
         if reply is None:
+            if not self._managed_instances:
+                # Whether the invocation has ended there, only Lambda knows; asked, it might hand it out again.
+                raise Fatal("Lambda has dropped the connection in place of a reply to the response")
             return
         outcome = verdict(reply)
-        if outcome is Verdict.FATAL:
+        if outcome is Verdict.FATAL and not self._managed_instances:
             raise Fatal(f"Lambda answered with status {reply.status}, {reply.body[:500]!r}")
-        if outcome is Verdict.REFUSED:
+        if outcome is not Verdict.ACCEPTED:
             log(
                 "ERROR",
                 f"Lambda refused the response: status {reply.status}, {reply.body[:500]!r}",
@@ -206,20 +255,21 @@ class Runtime:
             )
 
     async def _watched(
-        self, task: asyncio.Task[BaseException | None], invocation: Invocation, sink: Sink
+        self, variables: contextvars.Context, invocation: Invocation, sink: Sink
     ) -> BaseException | None:
-        """Waits for the handler, as long as its deadline allows; returns what it raised."""
-        self._running.add(task)
+        """Runs the handler, as long as its deadline allows; returns what it raised."""
         countdown = None
-        waited: tuple[asyncio.Future[Any], ...] = (task,)
         if invocation.deadline_ms is not None:
-            deadline = invocation.deadline_ms / 1000
             margin = getattr(self._handler, "deadline_margin", None)
-            countdown = Countdown(task, sink, invocation.request_id, deadline, margin)
-            waited = (task, countdown.over)
-            self._block_watch.add(invocation.request_id, deadline)
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        self._running.discard(task)
+            countdown = Countdown(sink, invocation.request_id, invocation.deadline_ms / 1000, margin)
+            self._block_watch.add(invocation.request_id, countdown.ends)
+        task = _task(self._attempt(invocation, sink), variables)
+        if self._abandoned:
+            _end_the_child()  # at once: locks of other threads, which are not in this process, may be held for ever
+        if not task.done():
+            self._running.add(task)
+            await (asyncio.wait((task,)) if countdown is None else countdown.watch(task))
+            self._running.discard(task)
         if countdown is not None:
             countdown.stop()
             self._block_watch.remove(invocation.request_id)
@@ -246,24 +296,26 @@ class Runtime:
         if sink.state is SinkState.ENDED:
             log_exception("Failed after the response had ended; Lambda counts no error", error, request_id)
             return
-        log_exception("The invocation failed", error, request_id)
+        if not isinstance(error, DeadlineExceeded):  # logged when it was cancelled
+            log_exception("The invocation failed", error, request_id)
         if sink.lost is None and not sink.done:
             with contextlib.suppress(StreamClosed):  # it stands in sink.lost
                 await sink.abort(error)
 
 
+def _task(work: Coroutine[Any, Any, T], variables: contextvars.Context) -> asyncio.Task[T]:
+    """A task that has begun, where Python can do so: a handler that waits for nothing costs no turn of the loop."""
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, context=variables, eager_start=True)
+    return loop.create_task(work, context=variables)
+
+
 def _decode(event: bytes) -> Any:
     try:
-        return json.loads(event)
+        return json.loads(event.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise EventError(f"the event is not JSON: {error}") from error
-
-
-def _set_trace_id(value: str | None) -> None:
-    if value is None:
-        os.environ.pop("_X_AMZN_TRACE_ID", None)
-    else:
-        os.environ["_X_AMZN_TRACE_ID"] = value
 
 
 async def report_init_error(connection: Connection, report: ErrorReport) -> None:
@@ -288,9 +340,45 @@ def _log_end(serving: asyncio.Task[None]) -> int:
     return 1
 
 
-async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
-    """Cancels tasks and gives them a moment to end."""
+async def _wait_for_either(work: asyncio.Task[Any], stop: asyncio.Future[None]) -> None:
+    while not work.done() and not stop.done():
+        try:
+            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            log("WARNING", "The app has cancelled all tasks of the process; those of the runtime go on")
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]], limit: float) -> None:
+    """Cancels tasks and gives them ``limit`` seconds to end."""
     for task in tasks:
-        task.cancel()
+        if isinstance(task, _Kept):
+            task.stop()
+        else:
+            task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=GRACE)
+        await asyncio.wait(tasks, timeout=limit)
+
+
+# The runtimes at work in this process, each with its event loop.
+_serving: dict[Runtime, asyncio.AbstractEventLoop] = {}
+
+
+def _leave_to_the_parent() -> None:
+    """In the child of a fork, at once: it cannot speak on the parent's connections, nor go on in its event loop.
+
+    The child may run on as plain code, and leave by ``os._exit``, as one of multiprocessing does. Should it ever come
+    back to the event loop, whose descriptors it shares with the parent, it ends there.
+    """
+    for runtime, loop in _serving.items():
+        runtime.abandon()
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon(_end_the_child)
+    _serving.clear()
+
+
+def _end_the_child() -> None:
+    log("ERROR", "A process that the app has forked came back to the event loop of its parent: it ends. Use os._exit()")
+    os._exit(1)
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)

@@ -7,6 +7,7 @@ in AWS's Lambda Developer Guide; what the guide leaves open was observed on AWS'
 from __future__ import annotations
 
 import enum
+import functools
 import sys
 from typing import NamedTuple
 
@@ -55,12 +56,19 @@ class Request(NamedTuple):
 
     def encode(self, host: str) -> bytes:
         """Returns the bytes on the wire. Raises ProtocolError for an id that cannot stand in a path or header."""
+        if self.method == "GET":
+            return _get(self.target, self.headers, host)
         headers: tuple[tuple[str, str], ...] = (("User-Agent", USER_AGENT), *self.headers)
         if self.body is None:
-            headers = (*headers, ("Transfer-Encoding", "chunked"))
-        elif self.method != "GET":
-            headers = (*headers, ("Content-Length", str(len(self.body))))
-        return request_head(self.method, self.target, host, headers) + (self.body or b"")
+            return request_head(self.method, self.target, host, (*headers, ("Transfer-Encoding", "chunked")))
+        headers = (*headers, ("Content-Length", str(len(self.body))))
+        return request_head(self.method, self.target, host, headers) + self.body
+
+
+@functools.lru_cache(maxsize=8)
+def _get(target: str, headers: tuple[tuple[str, str], ...], host: str) -> bytes:
+    # The same poll again and again.
+    return request_head("GET", target, host, (("User-Agent", USER_AGENT), *headers))
 
 
 class Invocation(NamedTuple):
@@ -126,12 +134,12 @@ def stream_response(invocation: Invocation, content_type: str = HTTP_RESPONSE) -
     )
 
 
-def buffered_response(invocation: Invocation, payload: bytes) -> Request:
-    """Gives a whole answer, a JSON text: what a function returns on AWS's managed runtimes."""
+def buffered_response(invocation: Invocation, payload: bytes, content_type: str = "application/json") -> Request:
+    """Gives a whole answer: what a function returns on AWS's managed runtimes."""
     return Request(
         "POST",
         f"{API}/invocation/{invocation.request_id}/response",
-        (("Content-Type", "application/json"), *_echo(invocation)),
+        (("Content-Type", content_type), *_echo(invocation)),
         payload,
     )
 

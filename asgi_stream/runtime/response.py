@@ -16,7 +16,7 @@ from asgi_stream.sinks import Prelude, Sink, SinkState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.http11 import Reply
@@ -46,6 +46,17 @@ class ResponseStream(Sink):
         data = prelude.encode()
         await self._begin(stream_response(self._invocation), chunk_size(data), data, CRLF)
 
+    async def _open(self, content_type: str) -> None:
+        await self._begin(stream_response(self._invocation, content_type))
+
+    async def write(self, data: Buffer) -> None:
+        # The base class's, cut short: this is the path of every message.
+        if data and self.state is SinkState.STREAMING and self.lost is None:
+            if left := self._connection.try_send((b"%x\r\n" % len(data), data, CRLF)):
+                await self._guard(self._connection.send(left))
+        else:
+            await super().write(data)
+
     async def _write(self, data: Buffer) -> None:
         await self._send(_chunk(data))
 
@@ -64,17 +75,18 @@ class ResponseStream(Sink):
         else:
             await self._begin(invocation_error(self._invocation, report))
 
-    async def _reply(self, payload: bytes) -> None:
-        await self._begin(buffered_response(self._invocation, payload))
+    async def _reply(self, payload: bytes, content_type: str) -> None:
+        await self._begin(buffered_response(self._invocation, payload, content_type))
 
     async def _begin(self, request: Request, *more: Buffer) -> None:
         self._owed = True
         await self._guard(self._connection.begin(request, *more))
 
-    async def _send(self, buffers: tuple[Buffer, ...], *, last: bool = False) -> None:
+    async def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:
         if self.lost is not None:
             raise self.lost
-        await self._guard(self._connection.send(buffers, last=last))
+        if left := self._connection.try_send(buffers):
+            await self._guard(self._connection.send(left, last=last))
 
     async def _guard(self, sending: Awaitable[None]) -> None:
         try:

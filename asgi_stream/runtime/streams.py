@@ -8,6 +8,7 @@ Tests hand in a stream in memory instead.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 TYPE_CHECKING = False
@@ -62,7 +63,7 @@ def connector(host: str, port: int) -> Connect:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
     async def connect() -> Stream:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = _above_the_standard_streams(socket.socket(family, socket.SOCK_STREAM))
         try:
             sock.setblocking(False)
             # A prelude and the first body message are two small writes: without this the second waits some 40 ms.
@@ -76,14 +77,72 @@ def connector(host: str, port: int) -> Connect:
     return connect
 
 
-class SocketStream:
-    """A connected, non-blocking TCP socket on the running event loop."""
+def _above_the_standard_streams(sock: socket.socket) -> socket.socket:
+    """The same socket under a descriptor above 2.
 
-    __slots__ = ("_loop", "_sock")
+    An app that has closed its standard streams leaves their descriptors free: what it prints would go into a request.
+    """
+    if sock.fileno() > 2:
+        return sock
+    import fcntl
+
+    with sock:
+        return socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 3))
+
+
+class SocketStream:
+    """A connected, non-blocking TCP socket on the running event loop.
+
+    The event loop watches it from the beginning to the end: to begin and to end that for each reply would be four
+    system calls more. What comes while nobody reads is held back, one read of it; the rest stays with the peer.
+    """
+
+    __slots__ = ("_ahead", "_loop", "_pid", "_ready", "_sock", "_waiter", "_watched")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._ahead: bytes | OSError | None = None  # what came while nobody read
+        self._waiter: asyncio.Future[bytes] | None = None  # of read
+        self._ready: asyncio.Future[bool] | None = None  # of wait_writable
+        self._watched = False
+        self._watch()
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._sock, self._on_readable)
+        self._watched = True
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            # A child that a fork has made shares the parent's selector, and must leave it alone.
+            if not self._loop.is_closed() and os.getpid() == self._pid:
+                self._loop.remove_reader(self._sock)
+
+    def _on_readable(self) -> None:
+        if self._ahead is None:
+            try:
+                self._ahead = self._sock.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._ahead = error
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(False)
+        if self._waiter is not None and not self._waiter.done():
+            self._hand_over(self._waiter)
+        if self._ahead is not None:
+            self._unwatch()
+
+    def _hand_over(self, waiter: asyncio.Future[bytes]) -> None:
+        ahead = self._ahead
+        if isinstance(ahead, OSError):
+            waiter.set_exception(ahead)
+        elif ahead is not None:
+            waiter.set_result(ahead)
+            if ahead:  # the end stays, for whoever reads again
+                self._ahead = None
 
     def write(self, buffers: Sequence[Buffer]) -> int:
         try:
@@ -92,24 +151,34 @@ class SocketStream:
             return 0
 
     async def wait_writable(self) -> bool:
-        ready: asyncio.Future[bool] = self._loop.create_future()
-
-        def wake(writable: bool) -> None:
-            if not ready.done():
-                ready.set_result(writable)
-
-        self._loop.add_reader(self._sock, wake, False)
-        self._loop.add_writer(self._sock, wake, True)
+        if self._ahead is not None:
+            return False
+        self._ready = self._loop.create_future()
+        self._loop.add_writer(self._sock, self._on_writable)
         try:
-            return await ready
+            return await self._ready
         finally:
-            self._loop.remove_reader(self._sock)
+            self._ready = None
             self._loop.remove_writer(self._sock)
 
+    def _on_writable(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(True)
+
     async def read(self) -> bytes:
-        return await self._loop.sock_recv(self._sock, READ_SIZE)
+        self._waiter = self._loop.create_future()
+        try:
+            if self._ahead is not None:
+                self._hand_over(self._waiter)
+            if self._ahead is None and not self._watched:
+                self._watch()
+            return await self._waiter
+        finally:
+            self._waiter = None
 
     def is_stale(self) -> bool:
+        if self._ahead is not None:
+            return True
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
@@ -119,4 +188,5 @@ class SocketStream:
         return True
 
     def close(self) -> None:
+        self._unwatch()
         self._sock.close()

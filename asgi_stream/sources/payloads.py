@@ -62,7 +62,10 @@ def read_pairs(event: Mapping[str, Any], single: str, multi: str = "") -> list[t
                 raise EventError(f"the event's {multi}.{name} must be a list, not {type(values).__name__}")
             pairs += [(name, _text(value, f"{multi}.{name}")) for value in values]
     if not pairs:
-        pairs = [(name, _text(value, f"{single}.{name}")) for name, value in field(event, single, dict, {}).items()]
+        pairs = list(field(event, single, dict, {}).items())
+        for name, value in pairs:
+            if type(value) is not str:
+                _text(value, f"{single}.{name}")
     return pairs
 
 

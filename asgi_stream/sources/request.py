@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Headers", "HttpRequest", "build_request", "field", "read_body", "read_headers", "read_method"]
 
 
+# The paths that have been asked for, in their parts.
+_paths: dict[str, tuple[str, ...]] = {}
+
+
 class HttpRequest(NamedTuple):
     """An HTTP request as its client sent it.
 
@@ -87,16 +91,15 @@ def field(event: Mapping[str, Any], path: str, kind: type[T], default: T) -> T:
     Raises EventError that names the field if it is of another kind.
     """
     value: Any = event
-    walked = ""
-    for key in path.split("."):
+    keys = _paths.get(path) or _paths.setdefault(path, tuple(path.split(".")))
+    for depth, key in enumerate(keys):
         if not isinstance(value, dict):
-            raise EventError(f"the event's {walked or 'top'} is not an object")
+            raise EventError(f"the event's {'.'.join(keys[:depth]) or 'top'} is not an object")
         value = value.get(key)
-        walked = f"{walked}.{key}" if walked else key
         if value is None:
             return default
-    # A boolean is an int in Python and never what a number field means.
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    # Exactly this type, as JSON gives it: a boolean is an int in Python and never what a number field means.
+    if type(value) is not kind:
         raise EventError(f"the event's {path} must be a {kind.__name__}, not {type(value).__name__}")
     return value
 
@@ -120,7 +123,10 @@ def read_headers(pairs: Iterable[tuple[str, str]], cookies: Sequence[str] = ()) 
         if name == "cookie":
             in_headers.append(value)
         else:
-            encoded.append((encode_header(name), encode_header(value)))
+            try:
+                encoded.append((name.encode("latin-1"), value.encode("latin-1")))
+            except UnicodeEncodeError:
+                encoded.append((encode_header(name), encode_header(value)))
     if cookies or in_headers:
         # RFC 9113, 8.2.3: one header for an app that knows only HTTP/1.1.
         encoded.append((b"cookie", encode_header("; ".join(cookies or in_headers))))

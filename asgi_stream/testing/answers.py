@@ -11,7 +11,7 @@ from asgi_stream.local.prelude import ResponseStart, parse_prelude
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["add_multi_values", "read_answer"]
+__all__ = ["add_multi_values", "read_answer", "read_payload"]
 
 
 def add_multi_values(start: ResponseStart | None, prelude: Mapping[str, Any]) -> ResponseStart | None:
@@ -27,6 +27,22 @@ def add_multi_values(start: ResponseStart | None, prelude: Mapping[str, Any]) ->
     ]
     replaced = {name.lower().encode("latin-1") for name in grouped}
     return ResponseStart(start.status, [pair for pair in start.headers if pair[0] not in replaced] + more)
+
+
+def read_payload(payload: bytes, content_type: str) -> tuple[Any, ResponseStart, bytes]:
+    """Returns the JSON of a function's answer, and what its client gets: by status, headers and body, or as it is.
+
+    AWS: "Lambda function URLs", response payloads: without a status code the whole answer is the body, and the quotes
+    of a text are left out. What is no JSON stands for itself.
+    """
+    try:
+        answer = json.loads(payload)
+    except ValueError:
+        return None, ResponseStart(200, [(b"content-type", content_type.encode("latin-1"))]), payload
+    if isinstance(answer, dict) and ("statusCode" in answer or "status" in answer):
+        return answer, *read_answer(answer)
+    body = answer.encode() if isinstance(answer, str) else payload
+    return answer, ResponseStart(200, [(b"content-type", b"application/json")]), body
 
 
 def read_answer(answer: Mapping[str, Any]) -> tuple[ResponseStart, bytes]:

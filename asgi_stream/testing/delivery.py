@@ -17,7 +17,7 @@ from asgi_stream.local.prelude import INTEGRATION_RESPONSE, InvalidPrelude, Resp
 from asgi_stream.runtime.logs import log_exception
 from asgi_stream.runtime.reports import describe, stems_from
 from asgi_stream.sinks import DELIMITER, Prelude, Sink
-from asgi_stream.testing.answers import add_multi_values, read_answer
+from asgi_stream.testing.answers import add_multi_values, read_payload
 from asgi_stream.testing.exchange import Chunk
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Delivery(Sink):
         self.request_id = request_id
         self.head: ResponseStart | None = None
         self.prelude: dict[str, Any] | None = None
-        self.answer: dict[str, Any] | None = None
+        self.answer: Any = None
         self.chunks: list[Chunk] = []
         self.error: FunctionError | None = None
         self.raised: BaseException | None = None
@@ -128,6 +128,12 @@ class Delivery(Sink):
             raise self._refuse(f"this prelude is not one that Lambda takes: {error}") from error
         self.started.set()
 
+    async def _open(self, content_type: str) -> None:
+        # Without metadata, as on a Function URL: status 200.
+        self._decoder = ResponseDecoder("streaming", content_type)
+        self.head = self._decoder.start
+        self.started.set()
+
     async def _write(self, data: Buffer) -> None:
         if self._lost is not None:
             raise self._lost
@@ -144,9 +150,8 @@ class Delivery(Sink):
         finally:
             self._finish()
 
-    async def _reply(self, payload: bytes) -> None:
-        self.answer = json.loads(payload)
-        self.head, body = read_answer(self.answer)
+    async def _reply(self, payload: bytes, content_type: str) -> None:
+        self.answer, self.head, body = read_payload(payload, content_type)
         self.started.set()
         if body:
             self.chunks.append(Chunk(len(body), time.perf_counter() - self._since))

@@ -1,4 +1,4 @@
-"""An execution environment in the test's own process: one adapter, its lifespan, its invocations.
+"""An execution environment in the test's own process: one function, its startup and shutdown, its invocations.
 
 Startup once, before the first invocation; each invocation in a task of its own, in a copy of the context variables that
 startup left behind, as the runtime does it. Unlike an environment on Lambda it takes any number of invocations at once.
@@ -13,17 +13,22 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from asgi_stream.adapter import StreamingAdapter
 from asgi_stream.errors import LifespanError
 from asgi_stream.local.function_url import REGION
+from asgi_stream.recognise import as_handler
 from asgi_stream.runtime.context import LambdaContext
 from asgi_stream.runtime.requests import Invocation
 from asgi_stream.testing.delivery import Delivery, LambdaRefused
 
 if TYPE_CHECKING:
     import contextvars
+    from collections.abc import Callable
 
     from asgi_stream.asgi import ASGIApp
+    from asgi_stream.runtime.loop import Handler
+
+    # An ASGI app, an adapter or streaming handler, a function (event, context).
+    Function = ASGIApp | Handler | Callable[[Any, Any], Any]
 
 __all__ = ["EVENT_LIMIT", "ExecutionEnvironment"]
 
@@ -47,12 +52,12 @@ GRACE = 0.2
 class ExecutionEnvironment:
     """Runs invocations. ``timeout`` is the function's, in seconds: it makes the context's deadline, and ends nothing.
 
-    All methods belong on one event loop.
+    All methods belong on one event loop. Raises ConfigurationError for what the runtime would not take either.
     """
 
-    def __init__(self, app: ASGIApp | StreamingAdapter, timeout: float) -> None:
-        # A copy, for the lifespan that runs here is this environment's own.
-        self._adapter = copy.copy(app) if isinstance(app, StreamingAdapter) else StreamingAdapter(app)
+    def __init__(self, app: Function, timeout: float) -> None:
+        # A copy, for the lifespan that runs here, and the threads, are this environment's own.
+        self._handler = copy.copy(as_handler(app))
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[contextvars.Context] | None = None
@@ -72,7 +77,7 @@ class ExecutionEnvironment:
         elif self._loop is not loop:
             raise RuntimeError("this transport's app runs on another event loop: use one transport for each")
         if self._starting is None:
-            self._starting = loop.create_task(self._adapter.startup())
+            self._starting = loop.create_task(self._handler.startup())
         return await asyncio.shield(self._starting)
 
     async def invoke(self, event: dict[str, Any]) -> Delivery:
@@ -106,7 +111,7 @@ class ExecutionEnvironment:
     async def _run(self, invocation: Invocation, delivery: Delivery) -> None:
         error: BaseException | None = None
         try:
-            await self._adapter.invoke(json.loads(invocation.event), LambdaContext(invocation, ENVIRON), delivery)
+            await self._handler.invoke(json.loads(invocation.event), LambdaContext(invocation, ENVIRON), delivery)
         except BaseException as raised:
             # All of them: SystemExit and KeyboardInterrupt would leave the task and end the event loop.
             error = raised
@@ -126,4 +131,4 @@ class ExecutionEnvironment:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=GRACE)
         if self._starting is not None and self._starting.done() and self._starting.exception() is None:
-            await self._adapter.shutdown()
+            await self._handler.shutdown()

@@ -47,7 +47,7 @@ class Exchange:
         return self._delivery.prelude
 
     @property
-    def answer(self) -> Mapping[str, Any] | None:
+    def answer(self) -> Any:
         """The JSON of an answer in one piece; None for a streamed one."""
         return self._delivery.answer
 

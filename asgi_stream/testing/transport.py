@@ -1,4 +1,4 @@
-"""Transports for httpx and httpx2 that invoke an ASGI app as Lambda does, and stream what it answers.
+"""Transports for httpx and httpx2 that invoke a function as Lambda does, and stream what it answers.
 
     request --builder--> event --> adapter --> app
     response <--decoder-- prelude, chunks <------'
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     import httpx
     import httpx2
 
-    from asgi_stream.adapter import StreamingAdapter
-    from asgi_stream.asgi import ASGIApp
     from asgi_stream.local.prelude import ResponseStart
     from asgi_stream.testing.delivery import Delivery
+    from asgi_stream.testing.environment import Function
 
     T = TypeVar("T")
     Source = Literal["function_url", "rest_api", "http_api", "alb", "lambda_edge"]
@@ -68,7 +67,7 @@ class _Transport:
 
     def __init__(
         self,
-        app: ASGIApp | StreamingAdapter,
+        app: Function,
         *,
         source: Source | EventBuilder = "function_url",
         raise_app_exceptions: bool = True,
@@ -82,7 +81,8 @@ class _Transport:
 class LambdaTransport(_Transport, _AsyncTransport):
     """For ``httpx.AsyncClient(transport=LambdaTransport(app))``, and for httpx2's; on asyncio.
 
-    - ``app``: an ASGI application, or the :class:`~asgi_stream.StreamingAdapter` of one.
+    - ``app``: an ASGI application or the :class:`~asgi_stream.StreamingAdapter` of one; or any other function that the
+      runtime takes: a streaming handler, a generator function, a plain ``handler(event, context)``.
     - ``source``: what invokes the function: ``"function_url"``, ``"rest_api"``, ``"http_api"``, ``"alb"`` or
       ``"lambda_edge"``; or a function that builds an event from method, path with query, headers (pairs of str) and
       body, such as ``functools.partial(rest_api_event, stage="v1")``. Only the first two stream.
@@ -97,7 +97,7 @@ class LambdaTransport(_Transport, _AsyncTransport):
     response.
 
     Requests raise LambdaRefused for what Lambda would not take, and LifespanError if the app cannot start. Raises
-    ConfigurationError for a source that is not understood.
+    ConfigurationError for an app or a source that is not understood.
     """
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -171,7 +171,7 @@ class _Front:
 
     def __init__(
         self,
-        app: ASGIApp | StreamingAdapter,
+        app: Function,
         source: Source | EventBuilder,
         raise_app_exceptions: bool,
         wait_for_app: bool,

@@ -46,6 +46,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         logger.error("logged")
     elif path == "/prints-only":
         print("only printed")
+    elif path == "/prints-a-part":
+        print("part", end="")
+    elif path == "/prints-and-waits":
+        print("under way")
+        await asyncio.Event().wait()
     elif path == "/threads":
         await asyncio.to_thread(logger.error, "in a thread with the context")
         plain = threading.Thread(target=logger.error, args=("in a plain thread",))

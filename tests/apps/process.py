@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import sys
 from typing import Any
 
 from asgi_stream import StreamingAdapter
 
 left_behind: set[asyncio.Task[None]] = set()
+threshold_at_import = gc.get_threshold()[0]
 
 
 async def lifespan(receive: Any, send: Any, startup: str, shutdown: str) -> None:
     await receive()
     if startup == "exit":
         sys.exit(3)
+    if startup == "hang":
+        print("starting", flush=True)
+        await asyncio.Event().wait()
+    if startup == "cancel":
+        for task in asyncio.all_tasks():
+            task.cancel()
+        await asyncio.sleep(0)
     if startup == "raise":
         raise ConnectionError("the database is down")
     await send({"type": f"lifespan.startup.{startup}", "message": "no database"})
@@ -40,15 +50,14 @@ async def app(scope: Any, receive: Any, send: Any, startup: str = "complete", sh
         except asyncio.CancelledError:
             print("cancelled", flush=True)
             raise
-    if path == "/cancels-everything":
-        for task in asyncio.all_tasks():
-            task.cancel()
-        await asyncio.sleep(0)
     if path == "/leaves-an-exit-while-open":
         leave_an_exit()
         for _ in range(10):
             await asyncio.sleep(0)
-    await send({"type": "http.response.body", "body": b"hello"})
+    body = b"hello"
+    if path == "/garbage":
+        body = json.dumps([threshold_at_import, gc.get_threshold(), gc.isenabled(), gc.get_freeze_count()]).encode()
+    await send({"type": "http.response.body", "body": body})
     if path == "/leaves-an-exit":
         leave_an_exit()
     if path == "/cancels-its-task-after-the-end":
@@ -79,5 +88,7 @@ def with_lifespan(startup: str, shutdown: str) -> StreamingAdapter:
 handler = StreamingAdapter(app)
 fails_at_startup = with_lifespan("failed", "complete")
 exits_at_startup = with_lifespan("exit", "complete")
+hangs_at_startup = with_lifespan("hang", "complete")
+cancels_at_startup = with_lifespan("cancel", "complete")
 raises_at_startup = with_lifespan("raise", "complete")
 fails_at_shutdown = with_lifespan("complete", "failed")

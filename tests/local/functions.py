@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -59,6 +60,31 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await start()
             await write(str(os.getpid()).encode(), more=False)
             await gate()
+        case "/until-told":
+            await start()
+            await write(str(os.getpid()).encode())
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            await write(b" told")
+        case "/sleeps":
+            await start()
+            await write(str(os.getpid()).encode())
+            await asyncio.Event().wait()
+        case "/blocks":
+            # The event loop too: nothing in this process can do anything about it.
+            time.sleep(3600)  # noqa: ASYNC251
+        case "/blocks-mid":
+            await start()
+            await write(str(os.getpid()).encode())
+            time.sleep(3600)  # noqa: ASYNC251
+        case "/blocks-after":
+            await start()
+            await write(str(os.getpid()).encode(), more=False)
+            time.sleep(3600)  # noqa: ASYNC251
+        case "/floods":
+            await start()
+            while True:
+                await write(b"x" * 65536)
         case "/crash":
             os._exit(3)
         case "/crash-mid":
@@ -79,4 +105,16 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await write(b"", more=False)
 
 
+async def app_with_shutdown(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "lifespan":
+        await app(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await asyncio.to_thread(Path(os.environ["SHUTDOWN_MARKER"]).touch)
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 handler = StreamingAdapter(app)
+with_shutdown = StreamingAdapter(app_with_shutdown)

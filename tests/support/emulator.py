@@ -116,7 +116,8 @@ class EmulatorPlatform:
     """The emulator's default mode: what a function that serves one invocation at a time meets.
 
     It hands over the body of /response and of /error alike, without a word on which it was, and drops trailers.
-    ``command`` is another runtime to start in the place of ours.
+    ``command`` is what to start in the place of our bootstrap, ``environ`` what the emulator and it inherit, this
+    process's environment, as far as it is no Lambda's, if None.
     """
 
     shows_broken_body = True
@@ -124,8 +125,15 @@ class EmulatorPlatform:
     shows_error_type = False
     longest_deadline_ms: int | None = 300_000
 
-    def __init__(self, handler: str, task_root: Path = REPO, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        handler: str,
+        task_root: Path = REPO,
+        command: Sequence[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._handler = handler
+        self._environ = environ
         self._task_root = task_root
         self._command = command or [str(BOOTSTRAP), handler]
         self._lost = False
@@ -152,9 +160,12 @@ class EmulatorPlatform:
             await self._session.end()
 
     async def _start(self, options: Sequence[str]) -> Session:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
-        # No argument names a Python here: bootstrap finds the one that runs the tests as it finds any, on the PATH.
-        env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
+        if self._environ is None:
+            env = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+            # No argument names a Python here: bootstrap finds the one that runs the tests as it finds any, on the PATH.
+            env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env.get("PATH", os.defpath)))
+        else:
+            env = dict(self._environ)
         env["LAMBDA_TASK_ROOT"] = str(self._task_root)
         return await Session.start([REPO / BINARY, *options, *self._command], env, self._task_root)
 

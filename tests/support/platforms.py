@@ -174,7 +174,7 @@ class Session:
 class OwnPlatform:
     """Our Runtime API server, and ``bootstrap`` started as Lambda starts an exec wrapper. Shows everything.
 
-    ``command`` is another runtime to start in its place.
+    ``command`` is what to start in its place, ``environ`` what the process inherits, this one's environment if None.
     """
 
     shows_broken_body = True
@@ -182,8 +182,15 @@ class OwnPlatform:
     shows_error_type = True
     longest_deadline_ms: int | None = 900_000
 
-    def __init__(self, handler: str, task_root: Path = REPO, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        handler: str,
+        task_root: Path = REPO,
+        command: Sequence[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._handler = handler
+        self._environ = os.environ if environ is None else environ
         self._task_root = task_root
         self._command = command or [str(BOOTSTRAP), sys.executable, "/var/runtime/bootstrap.py"]
         self._api = RuntimeApiServer()
@@ -192,7 +199,7 @@ class OwnPlatform:
 
     async def __aenter__(self) -> Self:
         await self._api.start()
-        env = lambda_environment(self._handler, self._api.address, os.environ)
+        env = lambda_environment(self._handler, self._api.address, self._environ)
         env["LAMBDA_TASK_ROOT"] = str(self._task_root)
         try:
             self._session = await Session.start(self._command, env, self._task_root)

@@ -1,0 +1,62 @@
+"""Plain Lambda handlers, ``handler(event, context)``: one answer, which the function returns.
+
+As on AWS's own Python runtime the answer is JSON, and bytes are sent as they are. A function that is not ``async`` runs
+in a thread: it may use ``asyncio.run``, block for as long as it likes, and on Managed Instances run beside others.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+from asgi_stream.handlers.base import BaseHandler, is_a
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from asgi_stream.sinks import Sink
+
+__all__ = ["PlainHandler"]
+
+
+class PlainHandler(BaseHandler):
+    """A handler that answers each event in one piece."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self._function = function
+        self._is_async = is_a(function, inspect.iscoroutinefunction)
+
+    async def invoke(self, event: Any, context: Any, sink: Sink) -> None:
+        """Answers one event. Raises what the function raises, and TypeError for what is no JSON."""
+        if self._is_async:
+            result = await self._function(event, context)
+        else:
+            result = await self.in_thread(self._function, event, context)
+            if inspect.isawaitable(result):  # a decorator may hide that its function is async
+                result = await result
+        if isinstance(result, bytes):
+            await sink.reply(result, "application/unknown")
+        else:
+            await sink.reply(to_json(result))
+
+
+def to_json(result: object) -> bytes:
+    """Returns an answer as JSON. Raises TypeError."""
+    try:
+        text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_number)
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise TypeError(f"the handler returned what cannot be said in JSON: {error}") from error
+    # Half of a surrogate pair, which UTF-8 cannot say, becomes its JSON escape.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _number(value: object) -> int | float:
+    """Decimals, which boto3 returns for DynamoDB's numbers; AWS's runtime takes them too."""
+    import decimal
+
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"{type(value).__name__} is no type of JSON")

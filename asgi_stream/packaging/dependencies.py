@@ -1,0 +1,140 @@
+"""Dependencies: from the requirements to a folder of packages for the target's platform, by pip or uv.
+
+Only wheels are taken: nothing can be built here for another platform. What index to use, constraints, hashes: all that
+stands in the requirements file or in pip's and uv's own settings (`PIP_INDEX_URL`, `UV_INDEX_URL`, …).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING
+
+from asgi_stream.packaging.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asgi_stream.packaging.interpreter import Interpreter
+    from asgi_stream.packaging.target import Target
+
+# Of a dist-info: what only an installer reads. METADATA and entry_points.txt are for importlib.metadata, licenses stay.
+_INSTALLERS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
+# For editors and compilers.
+_DEVELOPMENT = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.a")
+_TEST_FILES = ("test_*.py", "*_test.py", "conftest.py")
+
+
+def requirements(project: Path, named: str | None) -> Path | None:
+    """Returns the file that says what the app needs: the named one, requirements.txt, pyproject.toml, or None.
+
+    Raises UsageError.
+    """
+    if named is not None:
+        path = project / named
+        if not path.is_file():
+            raise UsageError(f"--requirements {named}: there is no such file")
+        return path
+    return next((path for name in ("requirements.txt", "pyproject.toml") if (path := project / name).is_file()), None)
+
+
+def as_requirements_file(path: Path, scratch: Path) -> Path:
+    """Returns a file for `pip install -r`: the same, or the dependencies of a pyproject.toml. Raises Refused."""
+    if path.suffix != ".toml":
+        return path
+    try:
+        project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+    except ValueError as error:
+        raise Refused(f"{path} is not TOML: {error}") from None
+    if "dependencies" in project.get("dynamic", ()):
+        raise Refused(f"the dependencies in {path} are dynamic: write them to a file, and name it by --requirements")
+    place = scratch / "requirements.txt"
+    place.write_text("".join(f"{line}\n" for line in project.get("dependencies", ())), encoding="utf-8")
+    return place
+
+
+def installer(wanted: str | None) -> str:
+    """Returns "pip" or "uv": the wanted one, else pip, else uv. Raises Refused if it is not there."""
+    there = {"pip": importlib.util.find_spec("pip") is not None, "uv": shutil.which("uv") is not None}
+    for name in (wanted,) if wanted else ("pip", "uv"):
+        if there[name]:
+            return name
+    raise Refused(
+        f"{wanted or 'neither pip nor uv'} is {'not ' if wanted else ''}there to install the dependencies: "
+        f"{sys.executable} -m ensurepip, or put uv on the PATH"
+    )
+
+
+def command(by: str, target: Target, python: Interpreter | None, into: Path) -> list[str]:
+    """Returns the command that installs for the target's platform, without the requirements."""
+    if by == "uv":
+        # uv knows some versions of glibc only; 2.17 runs everywhere.
+        glibc = "manylinux_2_34" if target.glibc >= 34 else "manylinux_2_17"
+        command = ["uv", "pip", "install", "--quiet", "--python", python.path if python else sys.executable]
+        command += ["--python-version", target.version, "--python-platform", f"{target.machine}-{glibc}"]
+        return [*command, "--only-binary", ":all:", "--link-mode", "copy", "--target", str(into)]
+    command = [sys.executable, "-m", "pip"]
+    if python and python.path != sys.executable:
+        # By the target's Python, for pip reads environment markers such as python_version off the one that runs it.
+        command += ["--python", python.path]
+    command += ["install", "--quiet", "--no-input", "--no-compile", "--root-user-action", "ignore"]
+    command += ["--disable-pip-version-check", "--only-binary", ":all:", "--target", str(into)]
+    command += ["--implementation", "cp", "--python-version", target.version]
+    command += ["--abi", f"cp{target.version.replace('.', '')}"]
+    # pip takes the tags as they are: it does not know that a system with glibc 2.34 runs what was built for 2.28.
+    for minor in range(target.glibc, 16, -1):
+        command += ["--platform", f"manylinux_2_{minor}_{target.machine}"]
+    return [*command, "--platform", f"manylinux2014_{target.machine}"]
+
+
+def install(command: list[str], requirements: Path, wheels: Path, project: Path) -> None:
+    """Runs the command; it may look into the folder `wheels` too. Raises Refused with what it said."""
+    run = subprocess.run(
+        [*command, "--find-links", str(wheels), "--requirement", str(requirements)],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        raise Refused(
+            f"the dependencies could not be installed; only wheels are taken, none is built:\n{run.stdout.strip()}"
+        )
+
+
+def prune(folder: Path) -> None:
+    """Takes out of a folder of packages what a function never reads."""
+    for name in ("bin", "tests", "test"):
+        # Scripts for people; and tests that a package has put where they are nobody's.
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / ".lock").unlink(missing_ok=True)  # uv's own
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            if path.name == "__pycache__" or _holds_tests(path):
+                shutil.rmtree(path)
+        elif path.parent.suffix == ".dist-info":
+            if path.name in _INSTALLERS:
+                path.unlink()
+        elif any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _DEVELOPMENT) and not _is_read(path):
+            path.unlink()
+
+
+def _is_read(path: Path) -> bool:
+    """True for a stub that its module reads when it is imported: `lazy_loader.attach_stub(__name__, __file__)`."""
+    module = path.with_suffix(".py")
+    return path.suffix == ".pyi" and module.is_file() and b"attach_stub" in module.read_bytes()
+
+
+def _holds_tests(path: Path) -> bool:
+    """True for `tests` and `test` that hold test files; `django.test`, a library for tests, holds none and stays."""
+    return path.name in ("tests", "test") and any(next(path.rglob(pattern), None) for pattern in _TEST_FILES)
+
+
+def installed(folder: Path) -> list[str]:
+    """Returns what the folder holds, as `name version`."""
+    return sorted(" ".join(path.stem.rsplit("-", 1)) for path in folder.glob("*.dist-info"))

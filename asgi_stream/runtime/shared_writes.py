@@ -1,0 +1,221 @@
+"""Later messages of a burst share one write: what the setting ``share_writes`` adds, and all of it.
+
+A message costs a system call, and in a burst of small messages that is nearly all they cost. So the first messages of a
+burst leave at once, as ever, and those behind them are kept and leave together, by the first of: 16 KiB; a message that
+comes 0.5 ms after the last write; the next turn of the event loop; a thread, the watchdog, which looks each
+millisecond, for an app may compute for seconds without giving the event loop a turn. Each message stays an HTTP chunk
+of its own. A message that comes after a pause leaves before ``write`` returns, and so does whatever is no message: the
+end, and an error.
+
+What makes this safe is one rule: **what is kept is the first thing that anybody may write.** The event loop's thread
+takes it (:meth:`SharingStream._take`) before it hands anything else to the connection; from then on it is the
+connection's, with its slow readers and cancelled writers. Messages are kept only while the connection owes nothing: the
+last write of all went whole. So when the watchdog finds something kept, under the stream's lock, nobody else is at the
+connection, nor can be before that lock is free. What a full socket did not take stays kept, the watchdog comes again,
+and the next message is not kept: it waits for the reader, behind what is there, as without this setting.
+
+The watchdog needs the interpreter's lock, which a thread that computes gives up only when asked, and a thread that
+wants it asks after the switch interval: 5 ms. Whoever wakes the watchdog shortens that first, until it sleeps again.
+Only a call into C that holds the lock for longer can hold it up.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from asyncio import get_running_loop
+from time import monotonic, sleep
+
+from asgi_stream.runtime.http11 import CRLF
+from asgi_stream.runtime.response import ResponseStream
+from asgi_stream.sinks import SinkState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asgi_stream.runtime.connection import Connection
+    from asgi_stream.runtime.requests import Invocation
+    from asgi_stream.sinks import Buffer
+
+__all__ = ["SharingStream", "Watchdog"]
+
+# Messages further apart than this are no burst, in seconds; and so many of a burst leave at once.
+PAUSE = 0.0005
+FIRST = 4
+# The most that is kept, in bytes. What does not fit is written at once, and is not copied.
+MOST = 16_384
+# How often the watchdog looks, in seconds; while readers take nothing it doubles that, up to the second.
+TICK = 0.001
+LONGEST_TICK = 0.004
+# How soon it asks for the interpreter's lock, in seconds.
+SWITCH_INTERVAL = 0.0005
+
+
+class SharingStream(ResponseStream):
+    """The response to one invocation, whose later messages share writes. Its methods are the event loop's to call,
+    but for :meth:`push` and :meth:`idle`."""
+
+    __slots__ = (
+        "_failed",
+        "_kept",
+        "_lock",
+        "_loop",
+        "_quick",
+        "_room",
+        "_scheduled",
+        "_shares",
+        "_watchdog",
+        "_watched",
+        "_wrote_at",
+    )
+
+    def __init__(self, connection: Connection, invocation: Invocation, watchdog: Watchdog) -> None:
+        super().__init__(connection, invocation)
+        self._watchdog = watchdog
+        self._loop = get_running_loop()
+        self._lock = threading.Lock()  # of what is kept; held while it is written
+        self._kept: list[bytes] = []
+        self._room = MOST
+        self._shares = False  # messages may be kept
+        self._quick = 0  # messages of this burst that have left at once
+        self._wrote_at = 0.0  # when the last write was
+        self._failed = False  # the connection is of no use any more
+        self._scheduled = False  # the event loop will push
+        self._watched = False  # the watchdog will
+
+    async def write(self, data: Buffer) -> None:
+        if self._shares and monotonic() - self._wrote_at < PAUSE:
+            size = len(data)
+            if 0 < size < self._room:
+                self._room -= size
+                self._kept.append(b"%x\r\n%b\r\n" % (size, data))  # type: ignore[str-format]  # %b takes any buffer
+                if not self._scheduled:
+                    self._scheduled = True
+                    self._loop.call_soon(self._push_soon)
+                if not self._watched:
+                    self._watched = True
+                    self._watchdog.watch(self)
+                return
+        if not data or self.state is not SinkState.STREAMING or self.lost is not None:
+            await super().write(data)
+            return
+        kept = self._take()
+        is_lone = not kept and monotonic() - self._wrote_at >= PAUSE
+        left = self._connection.try_send((*kept, b"%x\r\n" % len(data), data, CRLF))
+        self._wrote_at = monotonic()
+        self._quick = 1 if is_lone else self._quick + 1
+        self._shares = not left and self._quick >= FIRST and self._watchdog.runs()
+        if left:
+            await self._guard(self._connection.send(left))
+
+    async def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:
+        self._shares = False
+        await super()._send((*self._take(), *buffers), last=last)
+
+    def _take(self) -> tuple[bytes, ...]:
+        """Takes what is kept, to be written by the caller, before anything else."""
+        self._room = MOST
+        if not self._kept:  # nor is the watchdog writing: it clears what it has written
+            return ()
+        with self._lock:
+            kept = b"".join(self._kept)
+            self._kept.clear()
+        return (kept,) if kept else ()
+
+    def _push_soon(self) -> None:
+        self._scheduled = False
+        self.push()
+
+    def push(self) -> bool:
+        """Writes what is kept, as far as the socket takes it; from any thread. False if that was nothing."""
+        with self._lock:
+            count = len(self._kept)
+            if not count or self._failed:
+                return True
+            buffers = (b"".join(self._kept[:count]),)
+            left = self._connection.try_send(buffers)
+            if not left:
+                del self._kept[:count]
+                self._wrote_at = monotonic()
+                return True
+            self._shares = False
+            if left is buffers:  # the connection is of no use any more; the next write will say why
+                self._failed = True
+                return True
+            self._kept[:count] = [bytes(left[0])]
+            return len(left[0]) < len(buffers[0])
+
+    def idle(self) -> bool:
+        """True if there is nothing to push: then it is to be watched anew when there is; from any thread."""
+        with self._lock:
+            if self._kept and not self._failed:
+                return False
+            self._watched = False
+            return True
+
+    def abandon(self) -> None:
+        """To be called in a process that a fork has made, its connection closed: the next write is to say so."""
+        self._lock = threading.Lock()  # the parent's watchdog may have held the other
+        self._shares = False
+
+
+class Watchdog:
+    """One thread for all responses of a process, started by the first burst, asleep while nothing is kept."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._streams: set[SharingStream] = set()
+        self._thread: threading.Thread | None = None
+        self._switch_interval = 0.0  # what was found
+
+    def response(self, connection: Connection, invocation: Invocation) -> SharingStream:
+        """Returns the response to an invocation of the running event loop."""
+        return SharingStream(connection, invocation, self)
+
+    def runs(self) -> bool:
+        """True once the thread runs; starts it. False where the system has no thread left."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="asgi-stream-writes", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        return True
+
+    def watch(self, stream: SharingStream) -> None:
+        """Pushes what the stream keeps, from now until it is idle."""
+        with self._changed:
+            if not self._streams:
+                self._switch_interval = sys.getswitchinterval()
+                sys.setswitchinterval(min(SWITCH_INTERVAL, self._switch_interval))
+                self._changed.notify()
+            self._streams.add(stream)
+
+    def abandon(self) -> None:
+        """To be called in a process that a fork has made: the thread is not in it."""
+        for stream in self._streams:
+            stream.abandon()
+        if self._streams:
+            self._restore()
+
+    def _run(self) -> None:
+        tick = TICK
+        while True:
+            with self._changed:
+                while not self._streams:
+                    self._changed.wait()
+                streams = list(self._streams)
+            moved = [stream.push() for stream in streams]
+            tick = TICK if any(moved) else min(2 * tick, LONGEST_TICK)
+            sleep(tick)
+            with self._changed:
+                self._streams -= {stream for stream in streams if stream.idle()}
+                if not self._streams:
+                    self._restore()
+
+    def _restore(self) -> None:
+        # Unless the app has set one of its own in the meantime.
+        if abs(sys.getswitchinterval() - SWITCH_INTERVAL) < 1e-6:
+            sys.setswitchinterval(self._switch_interval)

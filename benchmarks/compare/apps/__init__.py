@@ -1,0 +1,1 @@
+"""The functions that are measured: the same answers from every runtime."""

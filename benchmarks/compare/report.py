@@ -1,0 +1,145 @@
+"""From figures to a table: medians, with the middle half of the rounds beside them, and the ratios to the targets."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.compare.workloads import Sample
+
+COLUMNS = (
+    "cold poll ms", "cold body ms", "hello ms", "hello CPU µs", "burst ms", "burst CPU ms", "spaced p50 µs",
+    "spaced p99 µs", "bulk MB/s", "bulk CPU ms", "memory KiB", "resident KiB",
+)  # fmt: skip
+
+
+class Results:
+    """All values of all rounds: by runtime, then by column."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.values: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+
+    def add(self, runtime: str, sample: Sample) -> None:
+        """One more value."""
+        self.values[runtime].setdefault(sample.name, []).append(sample.value)
+
+    def median(self, runtime: str, column: str) -> float | None:
+        """The median, None where nothing was measured."""
+        values = self.values.get(runtime, {}).get(column)
+        return statistics.median(values) if values else None
+
+    def spread(self, runtime: str, column: str) -> float | None:
+        """Half the distance of the quartiles, as a share of the median."""
+        values = self.values.get(runtime, {}).get(column, [])
+        if len(values) < 4:
+            return None
+        low, middle, high = statistics.quantiles(values, n=4)
+        return abs((high - low) / 2 / middle) if middle else None
+
+
+class Target(NamedTuple):
+    """A ratio of two medians, and the bound that it has to keep."""
+
+    text: str
+    ours: tuple[str, str]
+    theirs: tuple[str, str]
+    bound: float
+    keeps: Callable[[float, float], bool]
+
+
+def _below(value: float, bound: float) -> bool:
+    return value <= bound
+
+
+def _above(value: float, bound: float) -> bool:
+    return value >= bound
+
+
+def _targets() -> list[Target]:
+    raw, fastapi = "asgi-stream, raw", "asgi-stream, FastAPI"
+    rows: list[tuple[str, str, str, str, float, Callable[[float, float], bool]]] = [
+        ("hello: total against Mangum, raw", raw, "hello ms", "Mangum, raw", 0.6, _below),
+        ("hello: total against Mangum, FastAPI", fastapi, "hello ms", "Mangum, FastAPI", 0.6, _below),
+        ("hello: CPU against Mangum, raw", raw, "hello CPU µs", "Mangum, raw", 0.8, _below),
+        ("hello: CPU against Mangum, FastAPI", fastapi, "hello CPU µs", "Mangum, FastAPI", 0.8, _below),
+        ("spaced: p50 against a plain write", raw, "spaced p50 µs", "plain write", 1.15, _below),
+        ("spaced: p99 against Node.js", raw, "spaced p99 µs", "Node.js", 0.6, _below),
+        ("burst: against the C floor", raw, "burst ms", "C floor", 1.35, _below),
+        ("burst, sharing writes: against Node.js", f"{raw}, sharing", "burst ms", "Node.js", 0.75, _below),
+        ("burst, sharing writes: CPU against Node.js", f"{raw}, sharing", "burst CPU ms", "Node.js", 0.75, _below),
+        ("burst, sharing, FastAPI: against Mangum", f"{fastapi}, sharing", "burst ms", "Mangum, FastAPI", 1.1, _below),
+        ("burst, sharing writes, FastAPI: CPU", f"{fastapi}, sharing", "burst CPU ms", "Mangum, FastAPI", 1.1, _below),
+        ("bulk: MB/s against the C floor", raw, "bulk MB/s", "C floor", 0.85, _above),
+        ("bulk: CPU against LWA, raw", raw, "bulk CPU ms", "LWA, raw", 0.5, _below),
+        ("cold: poll against bare imports, raw", raw, "cold poll ms", "bare imports, raw", 1.1, _below),
+        ("cold: poll against bare imports, FastAPI", fastapi, "cold poll ms", "bare imports, FastAPI", 1.0, _below),
+        ("cold: body against Mangum, raw", raw, "cold body ms", "Mangum, raw", 1.0, _below),
+        ("cold: body against Mangum, FastAPI", fastapi, "cold body ms", "Mangum, FastAPI", 1.0, _below),
+        ("cold: body against LWA, raw", raw, "cold body ms", "LWA, raw", 0.5, _below),
+        ("cold: body against LWA, FastAPI", fastapi, "cold body ms", "LWA, FastAPI", 0.7, _below),
+        ("cold: body against Node.js", raw, "cold body ms", "Node.js", 0.75, _below),
+    ]  # fmt: skip
+    return [
+        Target(text, (ours, column), (theirs, column), bound, keeps)
+        for text, ours, column, theirs, bound, keeps in rows
+    ]
+
+
+def table(results: Results) -> str:
+    """The figures and the ratios, as two tables in Markdown."""
+    columns = [column for column in COLUMNS if any(column in values for values in results.values.values())]
+    lines = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    for runtime in results.values:
+        cells = []
+        for column in columns:
+            median, spread = results.median(runtime, column), results.spread(runtime, column)
+            cells.append("" if median is None else number(median) + ("" if spread is None else f" ±{spread:.0%}"))
+        lines.append(f"| {runtime} | {' | '.join(cells)} |")
+    lines += ["", "| target | bound | here | |", "|---|---|---|---|"]
+    for target in _targets():
+        ours, theirs = results.median(*target.ours), results.median(*target.theirs)
+        if ours is not None and theirs is not None:
+            ratio = ours / theirs
+            sign = "≤" if target.keeps is _below else "≥"
+            met = "met" if target.keeps(ratio, target.bound) else "missed"
+            lines.append(f"| {target.text} | {sign} {target.bound:g} | {ratio:.2f} | {met} |")
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Three digits that matter."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def machine() -> str:
+    """What it ran on, in one paragraph."""
+    cpu = "unknown CPU"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    cores = len([1 for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("processor")])
+    packages = []
+    for name in ("fastapi", "mangum", "awslambdaric", "uvicorn", "uvloop", "hayate"):
+        try:
+            packages.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    try:
+        node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        node = "none"
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {cores} cores ({cpu}), Linux {platform.release()}, "
+        f"Python {platform.python_version()}, Node.js {node}, {', '.join(packages)}"
+    )

@@ -1,0 +1,185 @@
+"""The runtimes that are compared: how each is installed, and how it is started as Lambda starts it.
+
+Everything is installed under `.venv/` and `.cache/`. What cannot be installed here is skipped, with the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import asgi_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHECKOUT = Path(__file__).parent.parent.parent
+CACHE = CHECKOUT / ".cache"
+APPS = Path(__file__).parent / "apps"
+MODULES = "benchmarks.compare.apps"
+BOOTSTRAP = str(Path(asgi_stream.__file__).parent / "bootstrap")
+LWA_VERSION = "1.0.0-rc1"
+RIC_VERSION = "3.3.0"
+INSTALL_LIMIT = 900  # seconds
+
+
+class Skipped(Exception):
+    """A runtime cannot be measured here; the text is the reason."""
+
+
+class Runtime(NamedTuple):
+    """`command` gives what is started, or raises Skipped; `variables` are beside Lambda's own.
+
+    `workloads` are those that it can do: not the latency of one that keeps the answer back, for instance.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    workloads: tuple[str, ...]
+    variables: dict[str, str]
+
+
+def environment(address: str, runtime: Runtime) -> dict[str, str]:
+    """The environment of a function; nothing of the user's but where programs and libraries are."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": str(CHECKOUT),
+        "LAMBDA_TASK_ROOT": str(CHECKOUT),
+        "AWS_LAMBDA_RUNTIME_API": address,
+        "AWS_LAMBDA_FUNCTION_NAME": "bench",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/bench",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "bench",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_REGION": "us-east-1",
+        **runtime.variables,
+    }
+
+
+def _ours() -> list[str]:
+    return [BOOTSTRAP, sys.executable, "/var/runtime/bootstrap.py"]
+
+
+def _module(name: str) -> None:
+    """Raises Skipped if a module is not installed."""
+    if subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, check=False).returncode:
+        raise Skipped(f"{name} is not installed: pip could not get it")
+
+
+def _ric() -> list[str]:
+    _module("awslambdaric")
+    _module("mangum")
+    return [sys.executable, "-m", "awslambdaric"]
+
+
+def _hayate() -> list[str]:
+    if tuple(sys.version_info) < (3, 12):
+        raise Skipped(f"hayate needs Python 3.12 or newer; this is {sys.version.split()[0]}")
+    _module("hayate")
+    return [sys.executable, str(APPS / "with_hayate.py")]
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise Skipped(f"{name} is not on this machine")
+    return found
+
+
+def _install(command: list[str], cwd: Path) -> None:
+    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=INSTALL_LIMIT)
+    if run.returncode:
+        lines = (run.stderr or run.stdout).strip().splitlines()
+        raise Skipped(f"`{' '.join(command[:3])} …` failed: {lines[-1] if lines else run.returncode}")
+
+
+@functools.cache
+def _floor() -> str:
+    compiler = _program("cc")
+    CACHE.mkdir(exist_ok=True)
+    binary, source = CACHE / "floor", APPS / "floor.c"
+    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+        _install([compiler, "-O2", "-o", str(binary), str(source)], CHECKOUT)
+    return str(binary)
+
+
+@functools.cache
+def _lwa() -> str:
+    root = CACHE / f"lambda-web-adapter-{LWA_VERSION}"
+    binary = root / "bin" / "lambda-adapter"
+    if not binary.exists():
+        print(f"Building Lambda Web Adapter {LWA_VERSION}, which takes some minutes …", flush=True)
+        cargo = _program("cargo")
+        _install([cargo, "install", "lambda_web_adapter", "--version", LWA_VERSION, "--root", str(root)], CHECKOUT)
+    return str(binary)
+
+
+def _web_adapter(module: str) -> Callable[[], list[str]]:
+    def command() -> list[str]:
+        _module("uvicorn")
+        _module("uvloop")
+        # Lambda starts the extension and the app beside each other.
+        script = (
+            f'"{_lwa()}" & exec "{sys.executable}" -m uvicorn --port 8080 --log-level warning {MODULES}.{module}:app'
+        )
+        return ["/bin/sh", "-c", script]
+
+    return command
+
+
+@functools.cache
+def _node_ric() -> str:
+    folder = CACHE / f"aws-lambda-ric-{RIC_VERSION}"
+    entry = folder / "node_modules" / "aws-lambda-ric" / "bin" / "index.mjs"
+    if not entry.exists():
+        npm = _program("npm")
+        for tool in ("autoconf", "automake", "cmake", "libtoolize"):
+            _program(tool)
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"Building aws-lambda-ric {RIC_VERSION} …", flush=True)
+        _install([npm, "install", "--prefix", str(folder), f"aws-lambda-ric@{RIC_VERSION}"], folder)
+    return str(entry)
+
+
+def _node() -> list[str]:
+    return [_program("node"), _node_ric(), "handler.handler"]
+
+
+STREAMING = ("hello", "burst", "spaced", "bulk", "memory")
+BUFFERED = ("hello", "burst", "bulk")
+
+
+def _function(name: str) -> dict[str, str]:
+    return {"_HANDLER": f"{MODULES}.{name}.handler"}
+
+
+LWA = {"AWS_LWA_INVOKE_MODE": "response_stream", "AWS_LWA_PORT": "8080", "AWS_LWA_READINESS_CHECK_PATH": "/hello"}
+SHARING = {"ASGI_STREAM_SHARE_WRITES": "on"}
+
+RUNTIMES = (
+    Runtime("asgi-stream, raw", _ours, STREAMING, _function("ours_raw")),
+    Runtime("asgi-stream, FastAPI", _ours, STREAMING, _function("ours_fastapi")),
+    Runtime("asgi-stream, raw, sharing", _ours, STREAMING, _function("ours_raw") | SHARING),
+    Runtime("asgi-stream, FastAPI, sharing", _ours, STREAMING, _function("ours_fastapi") | SHARING),
+    Runtime("C floor", lambda: [_floor()], STREAMING, {}),
+    Runtime("plain write", lambda: [sys.executable, str(APPS / "plain.py")], ("spaced",), {}),
+    Runtime("Node.js", _node, STREAMING, {"_HANDLER": "handler.handler", "LAMBDA_TASK_ROOT": str(APPS / "node")}),
+    Runtime("Mangum, raw", lambda: [*_ric(), f"{MODULES}.mangum_raw.handler"], BUFFERED, _function("mangum_raw")),
+    Runtime(
+        "Mangum, FastAPI", lambda: [*_ric(), f"{MODULES}.mangum_fastapi.handler"], BUFFERED, _function("mangum_fastapi")
+    ),
+    Runtime("LWA, raw", _web_adapter("raw"), STREAMING, LWA),
+    Runtime("LWA, FastAPI", _web_adapter("with_fastapi"), STREAMING, LWA),
+    Runtime("hayate", _hayate, STREAMING, {}),
+    Runtime("bare imports, raw", lambda: [sys.executable, str(APPS / "bare.py"), f"{MODULES}.raw"], (), {}),
+    Runtime(
+        "bare imports, FastAPI", lambda: [sys.executable, str(APPS / "bare.py"), f"{MODULES}.with_fastapi"], (), {}
+    ),
+)

@@ -1,0 +1,62 @@
+"""How late the later messages of a burst are with `share_writes`: `python -m benchmarks.shared_writes`.
+
+Each message carries the time at which it was sent; after each burst the app computes for 20 ms, in Python, without a
+turn of the event loop, or does something else that keeps the loop from turning. The promise is 5 ms at the 99th
+percentile for the messages behind the first four.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from asgi_stream.runtime.shared_writes import FIRST
+from benchmarks.compare.driver import Driver
+from benchmarks.compare.process import Process
+from benchmarks.compare.runtimes import BOOTSTRAP, Runtime, environment
+from benchmarks.compare.workloads import event
+
+KINDS = ("compute", "hash", "block", "await")
+COMMAND = [BOOTSTRAP, sys.executable, "/var/runtime/bootstrap.py"]
+STAMP = 32  # bytes of a message
+
+
+def late(setting: str, kind: str, bursts: int, messages: int) -> list[list[float]]:
+    """For each burst, how long each message took, in milliseconds."""
+    variables = {"_HANDLER": "benchmarks.shared_writes_app.handler", "ASGI_STREAM_SHARE_WRITES": setting}
+    with tempfile.TemporaryDirectory() as folder, Driver() as driver:
+        env = environment(driver.address, Runtime("ours", lambda: COMMAND, (), variables))
+        with Process(COMMAND, env, Path(env["LAMBDA_TASK_ROOT"]), Path(folder) / "log"):
+            body = driver.invoke(event(f"/{kind}/{bursts}/{messages}"), seconds=600).body()
+    assert all(len(piece) == STAMP for piece, _ in body), "a message is not a chunk of its own"
+    times = [(when - int(piece)) / 1e6 for piece, when in body]
+    assert len(times) == bursts * messages
+    return [times[start : start + messages] for start in range(0, len(times), messages)]
+
+
+def main() -> None:
+    """Prints one line for each kind of work behind the burst."""
+    parser = argparse.ArgumentParser(prog="benchmarks.shared_writes")
+    parser.add_argument("--bursts", type=int, default=500)
+    parser.add_argument("--messages", type=int, default=50)
+    options = parser.parse_args()
+    print("| share_writes | behind the burst | messages | p50 ms | p99 ms | most ms |\n|---|---|---|---|---|---|")
+    for setting in ("off", "on"):
+        for kind in KINDS:
+            found = late(setting, kind, options.bursts, options.messages)
+            for name, times in (
+                (f"the first {FIRST}", [time for burst in found for time in burst[:FIRST]]),
+                ("later ones", [time for burst in found for time in burst[FIRST:]]),
+                ("the last one", [burst[-1] for burst in found]),
+            ):
+                p99 = statistics.quantiles(times, n=100)[98]
+                print(
+                    f"| {setting} | {kind} | {name} | {statistics.median(times):.3f} | {p99:.3f} | {max(times):.3f} |"
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""What a message and an invocation cost, counted and not timed: writes, calls of Python functions, memory, modules.
+
+A clock would measure the machine. These numbers are the same on each, so that a rise is somebody's change; the bounds
+are what it costs today and a little more, for Pythons differ.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from asgi_stream import StreamingAdapter
+from asgi_stream.runtime.connection import Connection
+from asgi_stream.runtime.loop import Fatal, Runtime
+from tests.support.events import function_url_event
+from tests.support.memory import MemoryStream, connects_to
+
+pytestmark = pytest.mark.anyio
+
+EVENT = json.dumps(function_url_event(path="/")).encode()
+NEXT = (
+    b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: id\r\nLambda-Runtime-Deadline-Ms: 4000000000000\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(EVENT), EVENT)
+)
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+MESSAGE: dict[str, Any] = {"type": "http.response.body", "body": b"x" * 32, "more_body": True}
+
+
+class Replies(MemoryStream):
+    """A Runtime API that costs next to nothing: it looks at the beginning and the end of each write."""
+
+    def __init__(self, invocations: int) -> None:
+        super().__init__()
+        self._left = invocations
+
+    def write(self, buffers: Any) -> int:
+        data = b"".join(buffers)
+        self.writes.append(data)
+        if data.startswith(b"GET"):
+            self._left -= 1
+            self.say(NEXT if self._left >= 0 else b"")
+        elif data.endswith(b"0\r\n\r\n"):
+            self.say(ACCEPTED)
+        return len(data)
+
+
+async def run(messages: int, invocations: int) -> tuple[list[bytes], int]:
+    """Streams so many messages so many times; returns the writes, and how many Python functions were called."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        for _ in range(messages):
+            await send(MESSAGE)
+        await send({"type": "http.response.body", "body": b""})
+
+    handler = StreamingAdapter(app, lifespan="off")
+    replies = Replies(invocations)
+    runtime = Runtime(handler, Connection("host:1", connects_to(replies)))
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    traced = sys.getprofile()
+    gc.disable()  # it calls what libraries have hung on it
+    sys.setprofile(count)
+    try:
+        with pytest.raises(Fatal):
+            await runtime.serve()
+    finally:
+        sys.setprofile(traced)
+        gc.enable()
+    return replies.writes, calls
+
+
+async def test_writes() -> None:
+    """One for the poll, one for head and prelude, one for each message, one for the end."""
+    writes, _ = await run(messages=10, invocations=2)
+    assert len(writes) == 2 * (1 + 1 + 10 + 1) + 1
+    assert writes[2:12] == [b"20\r\n" + b"x" * 32 + b"\r\n"] * 10
+
+
+async def test_bytes_beside_the_body() -> None:
+    """What one streamed invocation writes beside its messages: two heads, the prelude, the end."""
+    writes, _ = await run(messages=0, invocations=1)
+    assert sum(map(len, writes[:-1])) <= 800
+
+
+async def test_calls_for_a_message() -> None:
+    _, few = await run(messages=100, invocations=1)
+    _, many = await run(messages=1100, invocations=1)
+    assert (many - few) / 1000 <= 10
+
+
+async def test_a_message_costs_the_same_however_many_there_were() -> None:
+    _, first = await run(messages=1000, invocations=1)
+    _, both = await run(messages=2000, invocations=1)
+    _, all_three = await run(messages=4000, invocations=1)
+    assert abs((all_three - both) / 2 - (both - first)) < 50
+
+
+async def test_calls_for_an_invocation() -> None:
+    _, few = await run(messages=1, invocations=10)
+    _, many = await run(messages=1, invocations=110)
+    assert (many - few) / 100 <= 275
+
+
+async def test_memory_that_an_invocation_leaves_behind() -> None:
+    await run(messages=1, invocations=20)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        writes, _ = await run(messages=1, invocations=200)
+        del writes
+        gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / 200 < 100
+
+
+def modules(code: str) -> set[str]:
+    program = f"{code}\nimport sys\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_modules_at_a_cold_start() -> None:
+    """Beside asyncio, which an ASGI app needs anyway."""
+    ours = modules("import asgi_stream.runtime.bootstrap, asgi_stream.adapter") - modules("import asyncio")
+    assert len({name for name in ours if name.startswith("asgi_stream")}) <= 40
+    assert {name for name in ours if not name.startswith(("asgi_stream", "_"))} <= {
+        "base64", "binascii", "copy", "copyreg", "json", "json.decoder", "json.encoder", "json.scanner", "json.version",
+        "gc", "ipaddress", "math", "string", "string.templatelib", "textwrap", "urllib", "urllib.parse", "zlib",
+    }  # fmt: skip

@@ -1,0 +1,764 @@
+"""`share_writes`: the later messages of a burst share a write, each a chunk of its own, none late, none lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import socket
+import subprocess
+import sys
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asgi_stream import StreamClosed, StreamingAdapter
+from asgi_stream.errors import AppError
+from asgi_stream.runtime import shared_writes
+from asgi_stream.runtime.connection import Connection
+from asgi_stream.runtime.loop import Runtime
+from asgi_stream.runtime.requests import Invocation
+from asgi_stream.runtime.shared_writes import FIRST, MOST, SharingStream, Watchdog
+from asgi_stream.runtime.streams import SocketStream
+from asgi_stream.sinks import Prelude, SinkStateError
+from tests.apps.shared_writes_app import MESSAGES
+from tests.support.events import function_url_event
+from tests.support.memory import MemoryStream, connects_to
+from tests.support.process import process
+from tests.support.wire import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from asgi_stream.runtime.streams import Stream
+    from asgi_stream.sinks import Buffer
+
+pytestmark = pytest.mark.anyio
+
+PRELUDE = Prelude(200, {})
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+TOO_LARGE = b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 0\r\n\r\n"
+
+
+class Recorder(MemoryStream):
+    """A stream in memory that two threads may write to. ``buffers`` are the very objects of each write."""
+
+    def __init__(self, capacity: int | None = None) -> None:
+        super().__init__(capacity)
+        self.buffers: list[list[Buffer]] = []
+        self.changed = threading.Condition()
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        with self.changed:
+            taken = super().write(buffers)
+            if taken:
+                self.buffers.append(list(buffers))
+            self.changed.notify_all()
+            return taken
+
+    def take(self, count: int) -> None:
+        with self.changed:
+            super().take(count)
+
+    def wait_for(self, data: bytes) -> None:
+        """Blocks this thread, and so the event loop, until this has been written. A hang is pytest's to end."""
+        with self.changed:
+            self.changed.wait_for(lambda: data in self.written)
+
+
+class Held(Recorder):
+    """A stream that keeps the watchdog's first write of ``text`` until :attr:`go`; ``inside`` is set meanwhile."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__()
+        self.inside = threading.Event()
+        self.go = threading.Event()
+        self.at_once = False
+        self._text = text
+
+    def write(self, buffers: Sequence[Buffer]) -> int:
+        if threading.current_thread() is threading.main_thread():
+            if self.inside.is_set():
+                self.at_once = True
+                self.go.set()
+        elif self._text in b"".join(buffers) and not self.go.is_set():
+            self.inside.set()
+            self.go.wait()
+            self.inside.clear()
+        return super().write(buffers)
+
+
+class Announced:
+    """A lock that tells of the event loop's thread before it waits."""
+
+    def __init__(self, waits: threading.Event) -> None:
+        self._lock = threading.Lock()
+        self._waits = waits
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._waits.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Asleep(Watchdog):
+    """A watchdog that leaves everything to the event loop."""
+
+    def watch(self, stream: SharingStream) -> None:
+        pass
+
+
+class NoTurns(SharingStream):
+    """A stream whose event loop leaves everything to the watchdog, as one whose app never yields does."""
+
+    __slots__ = ()
+
+    def _push_soon(self) -> None:
+        pass
+
+
+async def unused(scope: Any, receive: Any, send: Any) -> None:
+    """An app that no event reaches."""
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def parse(raw: bytes) -> tuple[list[bytes], dict[str, str]]:
+    """The chunks and trailers of the one request that these bytes are; what follows the request is an error."""
+    server = h11.Connection(h11.SERVER)
+    server.receive_data(raw)
+    chunks: list[bytes] = []
+    assert isinstance(server.next_event(), h11.Request)
+    while not isinstance(event := server.next_event(), h11.EndOfMessage):
+        assert isinstance(event, h11.Data), event
+        if event.chunk_start:
+            chunks.append(b"")
+        chunks[-1] += event.data
+    assert server.trailing_data == (b"", False)
+    return chunks, {name.decode(): value.decode() for name, value in event.headers}
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Computes, without a turn of the event loop. A hang is pytest's to end."""
+    while not condition():
+        pass
+
+
+@pytest.fixture
+def endless_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message comes too late to be of the burst, however slow the machine is."""
+    monkeypatch.setattr(shared_writes, "PAUSE", math.inf)
+
+
+async def started(
+    stream: Stream, watchdog: Watchdog | None = None, kind: type[SharingStream] = SharingStream
+) -> SharingStream:
+    async def connect() -> Stream:
+        return stream
+
+    sink = kind(Connection("host:1", connect), Invocation("id-1", b""), watchdog or Watchdog())
+    await sink.start(PRELUDE)
+    return sink
+
+
+async def burst(sink: SharingStream) -> None:
+    """The messages of a burst that leave at once; what comes now is kept."""
+    for _ in range(FIRST):
+        await sink.write(b"first")
+
+
+async def test_a_lone_message_and_the_first_of_a_burst_are_on_the_wire_before_send_returns() -> None:
+    """With the pause as it is: the app spins for it, and the event loop has no turn."""
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    for number in range(3 * FIRST):
+        message = b"lone %d" % number
+        over = monotonic() + shared_writes.PAUSE
+        while monotonic() < over:
+            pass
+        await sink.write(message)
+        assert stream.writes[-1] == chunk(message)
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_the_first_four_of_a_burst_leave_one_by_one_and_the_later_ones_together() -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    for number in range(4):
+        await sink.write(b"%d" % number)
+        assert stream.writes[-1] == chunk(b"%d" % number)
+    for number in range(4, 9):
+        await sink.write(b"%d" % number)
+        assert stream.writes[-1] == chunk(b"3")
+    await asyncio.sleep(0)
+    assert stream.writes[-1] == b"".join(chunk(b"%d" % number) for number in range(4, 9))
+    assert len(stream.writes) == 1 + 4 + 1
+
+
+async def test_after_a_pause_a_burst_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    for _ in range(3):
+        monkeypatch.setattr(shared_writes, "PAUSE", 0)
+        await sink.write(b"one")
+        monkeypatch.setattr(shared_writes, "PAUSE", math.inf)
+        for _ in range(FIRST - 1):
+            await sink.write(b"one")
+        before = len(stream.writes)
+        await sink.write(b"kept")
+        assert len(stream.writes) == before
+        await asyncio.sleep(0)
+        assert len(stream.writes) == before + 1
+    assert len(stream.writes) == 1 + 3 * (FIRST + 1)
+
+
+async def test_a_message_that_comes_later_takes_along_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    monkeypatch.setattr(shared_writes, "PAUSE", math.inf)
+    await burst(sink)
+    await sink.write(b"kept")
+    monkeypatch.setattr(shared_writes, "PAUSE", 0)
+    await sink.write(b"late")
+    assert stream.writes[-1] == chunk(b"kept") + chunk(b"late")
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_16_kib_leave_at_once() -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    message = b"x" * 1000
+    for _ in range(MOST // 1000):
+        await sink.write(message)
+    assert stream.writes[-1] == chunk(b"first")
+    await sink.write(message)
+    assert stream.writes[-1] == chunk(message) * (MOST // 1000 + 1)
+    await sink.write(message)  # kept, as the first of them were
+    assert stream.writes[-1] == chunk(message) * (MOST // 1000 + 1)
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_large_message_is_not_copied() -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    await sink.write(b"kept")
+    body = b"x" * MOST
+    await sink.write(body)
+    assert any(buffer is body for buffer in stream.buffers[-1])
+    assert stream.writes[-1] == chunk(b"kept") + chunk(body)
+
+
+@pytest.mark.usefixtures("endless_burst")
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+async def test_an_app_may_use_its_buffer_again(kind: Callable[[bytearray], Buffer]) -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    data = bytearray(b"kept")
+    await sink.write(data if kind is bytearray else kind(data))
+    data[:] = b"lost"
+    await asyncio.sleep(0)
+    assert stream.writes[-1] == chunk(b"kept")
+
+
+@pytest.mark.usefixtures("endless_burst")
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_an_empty_message_writes_nothing(kept: int) -> None:
+    """Least of all the chunk of no bytes, which is the end."""
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    for _ in range(kept):
+        await sink.write(b"kept")
+    for _ in range(3):
+        await sink.write(b"")
+    await asyncio.sleep(0)
+    assert stream.writes[2 + FIRST - 1 :] == [chunk(b"kept")] * kept
+    await sink.end()
+    chunks, trailers = parse(stream.written)
+    assert chunks[1:] == [b"first"] * FIRST + [b"kept"] * kept
+    assert not trailers
+
+
+@pytest.mark.usefixtures("endless_burst")
+@pytest.mark.parametrize("data", [b"", b"last"])
+async def test_the_end_comes_behind_what_was_kept_before_end_returns(data: bytes) -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    await sink.write(b"kept")
+    await sink.end(data)
+    assert stream.writes[-1] == chunk(b"kept") + (chunk(data) if data else b"") + b"0\r\n\r\n"
+    await asyncio.sleep(0)
+    assert stream.writes[-1].endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_an_error_comes_behind_what_was_kept() -> None:
+    stream = Recorder()
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    await sink.write(b"kept")
+    await sink.abort(ValueError("no more"))
+    chunks, trailers = parse(stream.written)
+    assert chunks[-1] == b"kept"
+    assert trailers["lambda-runtime-function-error-type"] == "Function.ValueError"
+
+
+@pytest.mark.usefixtures("endless_burst")
+@pytest.mark.parametrize("error", [None, ValueError("no more")])
+async def test_nothing_follows_the_end(error: Exception | None) -> None:
+    stream = Recorder()
+    sink = await started(stream)
+    await burst(sink)
+    await sink.write(b"kept")
+    await (sink.end() if error is None else sink.abort(error))
+    with pytest.raises(SinkStateError):
+        await sink.write(b"late")
+    await asyncio.sleep(0)
+    assert parse(stream.written)[0][-1] == b"kept"
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_later_messages_leave_while_the_app_computes() -> None:
+    """A handshake: the app computes, in Python, without a turn of the event loop, until its reader has read them."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    last = chunk(b"last one")
+    seen: list[bool] = []
+
+    def read() -> None:
+        data = b""
+        while last not in data:
+            data += (more := theirs.recv(65_536))
+            if not more:
+                return
+        seen.append(True)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    watchdog = Watchdog()
+    sink = await started(SocketStream(ours), watchdog)
+    try:
+        for round_ in range(5):  # the watchdog has slept in between, or has not
+            await burst(sink)
+            await sink.write(b"later %d" % round_)
+        await sink.write(b"last one")
+        until(lambda: seen)
+    finally:
+        ours.shutdown(socket.SHUT_WR)
+        reader.join()
+        theirs.close()
+        ours.close()
+
+
+async def test_through_the_real_bootstrap_while_the_app_computes(tmp_path: Path) -> None:
+    signal = tmp_path / "signal"
+    signal.write_bytes(b"\0")
+    handler, variables = "tests.apps.shared_writes_app:handler", {"ASGI_STREAM_SHARE_WRITES": "on"}
+    async with process(handler, variables) as running:
+        event = function_url_event(query=f"signal={signal}")
+        invocation = await running.api.invoke(json.dumps(event).encode())
+        chunks: list[bytes] = []
+        async for piece in invocation:
+            chunks[len(chunks) - (not piece.chunk_start) :] = [(b"" if piece.chunk_start else chunks[-1]) + piece.data]
+            if chunks[-1] == b"%d." % (MESSAGES - 1):
+                with signal.open("r+b") as file:
+                    file.write(b"\1")
+    assert chunks[1:] == [*(b"%d." % number for number in range(MESSAGES)), b"end"]
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_message_that_is_sent_while_the_watchdog_writes_is_kept_behind() -> None:
+    stream = Held(b"kept")
+    sink = await started(stream, kind=NoTurns)
+    await burst(sink)
+    await sink.write(b"kept")
+    stream.inside.wait()
+    await sink.write(b"behind")
+    stream.go.set()
+    stream.wait_for(chunk(b"behind"))
+    assert stream.written.endswith(chunk(b"kept") + chunk(b"behind"))
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_the_end_waits_for_the_watchdogs_write() -> None:
+    stream = Held(b"kept")
+    sink = await started(stream, kind=NoTurns)
+    sink._lock = Announced(stream.go)  # type: ignore[assignment]
+    await burst(sink)
+    await sink.write(b"kept")
+    stream.inside.wait()
+    await sink.end()
+    assert not stream.at_once
+    assert parse(stream.written)[0][1:] == [b"first"] * FIRST + [b"kept"]
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_socket_that_is_full_strands_nothing() -> None:
+    """The app neither sends again nor gives the event loop a turn; the reader takes a little now and then."""
+    stream = Recorder(capacity=0)
+    stream.take(10_000)
+    sink = await started(stream, kind=NoTurns)
+    await burst(sink)
+    assert stream._capacity is not None
+    messages = [b"%d" % number * 300 for number in range(10)]
+    stream.take(100 - stream._capacity)
+    for message in messages:
+        await sink.write(message)
+    whole = b"".join(map(chunk, messages))
+    taken = stream.written.index(chunk(b"first") * FIRST) + len(chunk(b"first") * FIRST)
+    for count in range(100, len(whole), 100):
+        stream.wait_for(whole[:count])
+        assert stream.written[taken:] == whole[:count]
+        stream.take(min(100, len(whole) - count))
+    stream.wait_for(whole)
+    assert stream.written[taken:] == whole
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_socket_that_was_full_at_the_loops_turn_strands_nothing() -> None:
+    stream = Recorder(capacity=10_000)
+    sink = await started(stream)
+    await burst(sink)
+    assert stream._capacity is not None
+    stream.take(3 - stream._capacity)
+    await sink.write(b"kept")
+    await asyncio.sleep(0)
+    stream.take(100)
+    stream.wait_for(chunk(b"kept"))
+    await sink.end()
+    assert parse(stream.written)[0][-1] == b"kept"
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_slow_reader_blocks_send_while_something_is_kept() -> None:
+    stream = Recorder(capacity=10_000)
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    assert stream._capacity is not None
+    stream.take(3 - stream._capacity)
+    await sink.write(b"kept")
+    await asyncio.sleep(0)  # three bytes of it have gone
+    sending = asyncio.create_task(sink.write(b"next"))
+    await stream.stalled.wait()
+    assert not sending.done()
+    stream.take(100)
+    await sending
+    assert stream.written.endswith(chunk(b"kept") + chunk(b"next"))
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_cancelled_send_tears_nothing_of_what_was_kept() -> None:
+    stream = Recorder(capacity=10_000)
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    assert stream._capacity is not None
+    stream.take(3 - stream._capacity)
+    await sink.write(b"kept")
+    sending = asyncio.create_task(sink.write(b"x" * MOST))
+    await stream.stalled.wait()
+    sending.cancel()
+    await asyncio.wait((sending,))
+    stream.take(2 * MOST)
+    await sink.end()
+    assert parse(stream.written)[0][1:] == [b"first"] * FIRST + [b"kept", b"x" * MOST]
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_message_that_is_cancelled_in_the_queue_lets_no_clean_end_follow() -> None:
+    stream = Recorder(capacity=10_000)
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    assert stream._capacity is not None
+    stream.take(3 - stream._capacity)
+    await sink.write(b"kept")
+    first = asyncio.create_task(sink.write(b"x" * MOST))
+    second = asyncio.create_task(sink.write(b"never"))
+    await stream.stalled.wait()
+    second.cancel()
+    await asyncio.wait((second,))
+    stream.take(3 * MOST)
+    await first
+    with pytest.raises(AppError, match="cancelled"):
+        await sink.end()
+    chunks, trailers = parse(stream.written)
+    assert chunks[-2:] == [b"kept", b"x" * MOST]
+    assert trailers
+
+
+@pytest.mark.usefixtures("endless_burst")
+@pytest.mark.parametrize("kind", [SharingStream, NoTurns])
+async def test_a_connection_that_breaks_is_told_to_the_next_send(kind: type[SharingStream]) -> None:
+    stream = Recorder()
+    watchdog = Asleep() if kind is SharingStream else Watchdog()
+    sink = await started(stream, watchdog, kind)
+    await burst(sink)
+    stream.break_writes(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    stream.say(TOO_LARGE)
+    await sink.write(b"lost")
+    await asyncio.sleep(0)
+    until(lambda: sink._failed and not watchdog._streams)
+    with pytest.raises(StreamClosed, match="413"):
+        await sink.write(b"next")
+    with pytest.raises(StreamClosed, match="413"):
+        await sink.write(b"after")
+    reply = await sink.settle()
+    assert reply is not None
+    assert reply.status == 413
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_the_watchdog_sleeps_outside_bursts_and_puts_the_switch_interval_back() -> None:
+    interval = sys.getswitchinterval()
+    stream = Recorder()
+    watchdog = Watchdog()
+    sink = await started(stream, watchdog, NoTurns)
+    await sink.write(b"one")
+    assert watchdog._thread is None
+    for _ in range(3):
+        await burst(sink)
+        await sink.write(b"kept")
+        assert sys.getswitchinterval() == pytest.approx(min(interval, shared_writes.SWITCH_INTERVAL))
+        stream.wait_for(chunk(b"kept"))
+        until(lambda: not watchdog._streams)
+        with watchdog._changed:
+            assert sys.getswitchinterval() == pytest.approx(interval)
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_one_watchdog_serves_all_responses_of_a_process() -> None:
+    watchdog = Watchdog()
+    streams = [Recorder() for _ in range(8)]
+    sinks = [await started(stream, watchdog, NoTurns) for stream in streams]
+    for sink in sinks:
+        await burst(sink)
+    thread = watchdog._thread
+    for number, sink in enumerate(sinks):
+        await sink.write(b"kept %d" % number)
+    for number, stream in enumerate(streams):
+        stream.wait_for(chunk(b"kept %d" % number))
+    assert watchdog._thread is thread
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_without_a_thread_every_message_is_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    stream = Recorder()
+    sink = await started(stream)
+    for number in range(10):
+        await sink.write(b"%d" % number)
+        assert stream.writes[-1] == chunk(b"%d" % number)
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_what_was_kept_when_the_app_forked_is_the_parents() -> None:
+    """As in a child: the thread is gone, and may have held the lock."""
+    stream = Recorder()
+    watchdog = Asleep()
+    connection = Connection("host:1", connects_to(stream))
+    sink = watchdog.response(connection, Invocation("id-1", b""))
+    await sink.start(PRELUDE)
+    await burst(sink)
+    await sink.write(b"kept")
+    watchdog._streams.add(sink)
+    before = list(stream.writes)
+    sink._lock.acquire()
+    runtime = Runtime(StreamingAdapter(unused, share_writes=True), connection)
+    runtime._watchdog = watchdog
+    runtime.abandon()
+    with pytest.raises(StreamClosed):
+        await sink.write(b"child")
+    sink.push()
+    assert stream.writes == before
+
+
+def test_off_the_module_is_not_even_imported() -> None:
+    program = """
+import sys
+import asgi_stream.runtime.bootstrap
+from asgi_stream import StreamingAdapter, streaming_handler
+from asgi_stream.runtime.loop import Runtime
+from asgi_stream.runtime.connection import Connection
+async def app(scope, receive, send): ...
+def handler(event, response, context): ...
+connection = Connection("host:1", None)
+for made in (StreamingAdapter(app), streaming_handler(handler)):
+    Runtime(made, connection)
+    print("asgi_stream.runtime.shared_writes" in sys.modules)
+import os
+os.environ["ASGI_STREAM_SHARE_WRITES"] = "on"
+Runtime(SETTING, connection)
+print("asgi_stream.runtime.shared_writes" in sys.modules)
+"""
+    for setting in ("StreamingAdapter(app)", "streaming_handler(handler)"):
+        command = [sys.executable, "-c", program.replace("SETTING", setting)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert run.stdout.split() == ["False", "False", "True"]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_app_through_the_whole_runtime(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response of status 5xx is held open until the app has returned; what the app has sent is not."""
+    monkeypatch.setattr(shared_writes, "PAUSE", math.inf)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        for number in range(20):
+            await send({"type": "http.response.body", "body": b"%d" % number, "more_body": True})
+        await send({"type": "http.response.body", "body": b"last"})
+        if status == 500:
+            raise ValueError("behind the page")
+
+    api = await serve(StreamingAdapter(app, lifespan="off", share_writes=True), function_url_event())
+    (answer,) = api.answers
+    assert answer.chunks[1:] == [*(b"%d" % number for number in range(20)), b"last"]
+    assert ("lambda-runtime-function-error-type" in answer.trailers) == (status == 500)
+
+
+# The property. What each sender does, one step after another: a message of so many bytes, a turn of the event loop,
+# or a time without one.
+STEPS = st.lists(
+    st.one_of(
+        st.integers(0, 200),
+        st.integers(0, 40_000),
+        st.sampled_from(["turn", "compute"]),
+    ),
+    max_size=60,
+)
+SENDERS = st.lists(STEPS, min_size=1, max_size=3)
+ENDS = st.sampled_from(["end", "last", "error"])
+PAUSES = st.sampled_from([0.0, shared_writes.PAUSE, math.inf])
+
+
+@contextlib.contextmanager
+def pause(seconds: float) -> Iterator[None]:
+    before, shared_writes.PAUSE = shared_writes.PAUSE, seconds
+    try:
+        yield
+    finally:
+        shared_writes.PAUSE = before
+
+
+async def play(sink: SharingStream, senders: list[list[int | str]], end: str) -> list[bytes]:
+    """Sends all; returns the chunks that have to arrive, in the order of the calls."""
+    sent: list[bytes] = [PRELUDE.encode()]
+
+    async def sender(name: int, steps: list[int | str]) -> None:
+        for number, step in enumerate(steps):
+            if step == "turn":
+                await asyncio.sleep(0)
+            elif step == "compute":
+                over = monotonic() + 2 * shared_writes.TICK
+                while monotonic() < over:
+                    pass
+            else:
+                assert isinstance(step, int)
+                data = (b"%d/%d " % (name, number) * step)[:step]
+                if data:
+                    sent.append(data)
+                await sink.write(data)
+
+    await asyncio.gather(*(sender(name, steps) for name, steps in enumerate(senders)))
+    if end == "error":
+        await sink.abort(ValueError("at the end"))
+    else:
+        data = b"last" if end == "last" else b""
+        sent += [data] if data else []
+        await sink.end(data)
+    return sent
+
+
+def check(raw: bytes, sent: list[bytes], end: str) -> None:
+    chunks, trailers = parse(raw)
+    assert [hashlib.sha256(chunk).digest() for chunk in chunks] == [hashlib.sha256(data).digest() for data in sent]
+    assert bool(trailers) == (end == "error")
+
+
+@given(SENDERS, ENDS, PAUSES, st.lists(st.integers(1, 50_000), min_size=1, max_size=10))
+def test_the_same_chunks_arrive_in_the_same_order(
+    senders: list[list[int | str]], end: str, seconds: float, takes: list[int]
+) -> None:
+    """In memory: the reader takes so much, whenever the event loop has a turn and nothing more fits."""
+
+    async def run() -> None:
+        stream = Recorder(capacity=1_000)
+        sink = await started(stream)
+
+        async def read() -> None:
+            for turn in range(1_000_000_000):
+                await asyncio.sleep(0)
+                if not stream._capacity:
+                    stream.take(takes[turn % len(takes)])
+
+        reader = asyncio.create_task(read())
+        sent = await play(sink, senders, end)
+        reader.cancel()
+        check(stream.written, sent, end)
+
+    with pause(seconds):
+        asyncio.run(run())
+
+
+@given(SENDERS, ENDS, PAUSES, st.lists(st.integers(500, 50_000), min_size=1, max_size=10))
+def test_the_same_chunks_arrive_in_the_same_order_over_sockets(
+    senders: list[list[int | str]], end: str, seconds: float, takes: list[int]
+) -> None:
+    """Small sockets, and a reader that reads only when the event loop has had a turn, or the app computes."""
+    raw = bytearray()
+
+    def read(theirs: socket.socket, turn: threading.Event) -> None:
+        number = 0
+        while data := theirs.recv(takes[number % len(takes)]):
+            raw.extend(data)
+            number += 1
+            turn.clear()
+            turn.wait()
+
+    async def run() -> list[bytes]:
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        ours.setblocking(False)
+        turn = threading.Event()
+        reader = threading.Thread(target=read, args=(theirs, turn))
+        reader.start()
+
+        async def give_turns() -> None:
+            while True:
+                turn.set()
+                await asyncio.sleep(0)
+
+        turns = asyncio.create_task(give_turns())
+        stream = SocketStream(ours)
+        try:
+            return await play(await started(stream), senders, end)
+        finally:
+            ours.shutdown(socket.SHUT_WR)
+            await asyncio.to_thread(reader.join)
+            turns.cancel()
+            stream.close()
+            theirs.close()
+
+    with pause(seconds):
+        sent = asyncio.run(run())
+    check(bytes(raw), sent, end)
