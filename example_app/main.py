@@ -1,51 +1,42 @@
-"""A page that arrives part by part: one heading, a pause, the next."""
+"""The example's app and its handler. The start page arrives part by part: one heading, a pause, the next."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import FastAPI, Query
-from fastapi.responses import StreamingResponse
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from asgi_stream import StreamingAdapter
+from example_app import chat, files, live, rendering
+from example_app.pages import page
 
 app = FastAPI(title="asgi-stream example")
+for use in (chat, files, rendering, live):
+    app.include_router(use.router)
+
+
+@app.exception_handler(RequestValidationError)
+async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
+    """What is wrong, and where. FastAPI's own answer repeats the input, and fails if that is NaN: JSON has none."""
+    return JSONResponse({"detail": [{"loc": found["loc"], "msg": found["msg"]} for found in error.errors()]}, 422)
+
 
 WORDS = ("Serverless", "Is", "Way", "More", "Mature")
 
-HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Streamed by AWS Lambda</title>
-<style>
-  body { font: 1.1rem/1.5 system-ui, sans-serif; margin: 3rem auto; max-width: 40rem; padding: 0 1rem; }
-  h1 { border-left: 0.5rem solid #d45b07; margin: 0.5rem 0; padding-left: 1rem; }
-</style>
-</head>
-<body>
-"""
-
-TAIL = """<p>Each heading was sent by the app, and shown by your browser, before the next one existed.</p>
-</body>
-</html>
-"""
-
 
 @app.get("/")
-async def page(delay: Annotated[float, Query(ge=0, le=60)] = 1.0) -> StreamingResponse:
-    """An HTML page of five headings, ``delay`` seconds apart."""
+async def start(delay: Annotated[float, Query(ge=0, le=60)] = 1.0) -> StreamingResponse:
+    """The start page; its headings come ``delay`` seconds apart."""
 
-    async def parts() -> AsyncIterator[str]:
-        yield HEAD
+    async def words() -> AsyncIterator[str]:
         for number, word in enumerate(WORDS):
             if number:
                 await asyncio.sleep(delay)
-            yield f"<h1>{word}</h1>\n"
-        yield TAIL
+            yield word
 
-    return StreamingResponse(parts(), media_type="text/html")
+    return page("start.html", words=words())
 
 
 @app.get("/hello")
