@@ -57,7 +57,7 @@ def _trace_id(context: Any) -> bytes | None:
 
     The event's header cannot: it was there before Lambda decided. AWS's own runtime has it in the environment alone.
     """
-    trace = getattr(context, "trace_id", os.environ.get("_X_AMZN_TRACE_ID"))
+    trace = context.trace_id if hasattr(context, "trace_id") else os.environ.get("_X_AMZN_TRACE_ID")
     return trace.encode("latin-1", "replace") if isinstance(trace, str) else None
 
 

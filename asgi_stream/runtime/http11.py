@@ -27,7 +27,6 @@ MAX_HEAD = 65_536
 
 _STATUS_LINE = re.compile(r"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
@@ -85,6 +84,15 @@ def _name(raw: str) -> str | None:
     if len(_names) < MOST_NAMES:
         _names[raw] = name
     return name
+
+
+def _field(line: str, what: str) -> tuple[str, str]:
+    """The name, in lower case, and the value in a line of a head or of trailers. Raises ProtocolError."""
+    raw_name, colon, value = line.partition(":")
+    name = _names.get(raw_name) or _name(raw_name)
+    if not colon or name is None or _UNSAFE_VALUE.search(value) is not None:
+        raise ProtocolError(f"not a {what} line: {line[:80]!r}")
+    return name, value.strip(" \t")
 
 
 class _State(enum.StrEnum):
@@ -160,11 +168,7 @@ class ReplyParser:
         status = int(match[2])
         headers: dict[str, str] = {}
         for line in lines:
-            raw_name, colon, value = line.partition(":")
-            name = _names.get(raw_name) or _name(raw_name)
-            if not colon or name is None or _UNSAFE_VALUE.search(value) is not None:
-                raise ProtocolError(f"not a header line: {line[:80]!r}")
-            value = value.strip(" \t")
+            name, value = _field(line, "header")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         if status < 200:
             if status == 101:
@@ -232,8 +236,8 @@ class ReplyParser:
             return False
         if not line:
             self._state = _State.DONE
-        elif _HEADER.fullmatch(line) is None:
-            raise ProtocolError(f"not a trailer line: {line[:80]!r}")
+        else:
+            _field(line.decode("latin-1"), "trailer")
         return True
 
     def _read_until_close(self) -> bool:
