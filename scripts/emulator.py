@@ -14,31 +14,14 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from availability import Unavailable, run
+
 VERSION = "1.170.0"
 FOLDER = Path(__file__).resolve().parent.parent / ".cache" / "emulator"
 BINARY = FOLDER / "aws-lambda-rie"
 MARK = FOLDER / "version"
-WHY_NOT = FOLDER / "why-not"
 
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-
-
-class Unavailable(Exception):
-    """Raised when the emulator cannot be had here; the text is the reason."""
-
-
-def main() -> int:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    try:
-        provide()
-    except Unavailable as reason:
-        line = f"AWS's emulator is not available: {reason}"
-        WHY_NOT.write_text(line + "\n", encoding="utf-8")
-        print(line)
-    else:
-        WHY_NOT.unlink(missing_ok=True)
-        print(f"AWS's emulator (of aws-sam-cli {VERSION}) is at {BINARY.relative_to(FOLDER.parent.parent)}")
-    return 0
 
 
 def provide() -> None:
@@ -85,4 +68,4 @@ def unpack(wheel: Path, member: str) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(provide, FOLDER, "AWS's emulator", f"(of aws-sam-cli {VERSION})", BINARY))

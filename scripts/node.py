@@ -13,11 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from availability import Unavailable, run
+
 VERSION = "3.3.0"
 FOLDER = Path(__file__).resolve().parent.parent / ".cache" / "node"
 RUNTIME = FOLDER / "aws-lambda-ric"
 MARK = FOLDER / "version"
-WHY_NOT = FOLDER / "why-not"
 
 # What the package's own scripts call; any one of several names will do.
 TOOLS = (
@@ -32,24 +33,6 @@ TOOLS = (
 )
 TIME_LIMIT = 120.0  # seconds
 OLDEST_NODE = 18
-
-
-class Unavailable(Exception):
-    """Raised when the runtime cannot be had here; the text is the reason."""
-
-
-def main() -> int:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    try:
-        provide()
-    except Unavailable as reason:
-        line = f"AWS's Node.js runtime is not available: {reason}"
-        WHY_NOT.write_text(line + "\n", encoding="utf-8")
-        print(line)
-    else:
-        WHY_NOT.unlink(missing_ok=True)
-        print(f"AWS's Node.js runtime (aws-lambda-ric {VERSION}) is at {RUNTIME.relative_to(FOLDER.parent.parent)}")
-    return 0
 
 
 def provide() -> None:
@@ -109,4 +92,4 @@ def build(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(provide, FOLDER, "AWS's Node.js runtime", f"(aws-lambda-ric {VERSION})", RUNTIME))

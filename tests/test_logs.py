@@ -23,7 +23,6 @@ import pytest
 
 from asgi_stream import StreamingAdapter
 from asgi_stream.local.environment import lambda_environment
-from asgi_stream.local.function_error import FunctionError
 from asgi_stream.local.runtime_api import RuntimeApiServer
 from asgi_stream.runtime import logs, loop, telemetry
 from asgi_stream.runtime.connection import Connection
@@ -32,7 +31,7 @@ from tests.sources.recorded import NAMES, recorded
 from tests.support.dev import environment
 from tests.support.events import function_url_event
 from tests.support.memory import connects_to
-from tests.support.platforms import BOOTSTRAP
+from tests.support.process import EXEC_WRAPPER, child_process
 from tests.support.wire import FakeRuntimeApi, serve
 
 if TYPE_CHECKING:
@@ -598,28 +597,9 @@ async def function(variables: Mapping[str, str], pass_fds: tuple[int, ...] = ())
         env = lambda_environment("tests.apps.logging_app:handler", api.address, environment()) | dict(variables)
         # As on Lambda: neither is set there.
         del env["PYTHONUNBUFFERED"], env["_ASGI_STREAM_LOCAL"]
-        child = await asyncio.create_subprocess_exec(
-            str(BOOTSTRAP),
-            sys.executable,
-            "/var/runtime/bootstrap.py",
-            env=env,
-            pass_fds=pass_fds,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        watcher = asyncio.create_task(_watch(child, api))
-        try:
+        stderr = asyncio.subprocess.PIPE
+        async with child_process(api, *EXEC_WRAPPER, env=env, stderr=stderr, pass_fds=pass_fds) as child:
             yield Function(api, child)
-        finally:
-            if child.returncode is None:
-                child.kill()
-            await child.communicate()
-            await watcher
-
-
-async def _watch(child: asyncio.subprocess.Process, api: RuntimeApiServer) -> None:
-    await child.wait()
-    api.fail(FunctionError("Runtime.ExitError", {"errorMessage": "the process has ended"}))
 
 
 @pytest.mark.anyio

@@ -2,75 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import json
 import signal
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import asgi_stream
-from asgi_stream.local.environment import lambda_environment
-from asgi_stream.local.function_error import FunctionError
-from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
-from tests.support.dev import environment
+from asgi_stream.local.runtime_api import EnvironmentFailed
+from tests.support import process as support
 from tests.support.events import function_url_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from asgi_stream.local.invocation import Collected
+    import contextlib
 
 pytestmark = pytest.mark.anyio
 
-BOOTSTRAP = Path(asgi_stream.__file__).parent / "bootstrap"
 
-
-class Process:
-    """A function's process and its Runtime API."""
-
-    def __init__(self, api: RuntimeApiServer, child: asyncio.subprocess.Process) -> None:
-        self.api = api
-        self.child = child
-
-    async def invoke(self, path: str) -> Collected:
-        invocation = await self.api.invoke(json.dumps(function_url_event(path=path)).encode())
-        return await invocation.collect()
-
-    async def end(self) -> tuple[int | None, str]:
-        """Waits for the exit; returns the code and all that was printed."""
-        output, _ = await self.child.communicate()
-        return self.child.returncode, output.decode()
-
-
-@contextlib.asynccontextmanager
-async def process(handler: str) -> AsyncIterator[Process]:
-    async with RuntimeApiServer() as api:
-        child = await asyncio.create_subprocess_exec(
-            str(BOOTSTRAP),
-            sys.executable,
-            "/var/runtime/bootstrap.py",
-            env=lambda_environment(f"tests.apps.process:{handler}", api.address, environment()),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        watcher = asyncio.create_task(_watch(child, api))
-        try:
-            yield Process(api, child)
-        finally:
-            if child.returncode is None:
-                child.kill()
-            await child.communicate()
-            await watcher
-
-
-async def _watch(child: asyncio.subprocess.Process, api: RuntimeApiServer) -> None:
-    await child.wait()
-    api.fail(FunctionError("Runtime.ExitError", {"errorMessage": "the process has ended"}))
+def process(handler: str) -> contextlib.AbstractAsyncContextManager[support.Process]:
+    return support.process(f"tests.apps.process:{handler}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -181,6 +181,17 @@ async def burst(sink: SharingStream) -> None:
         await sink.write(b"first")
 
 
+async def one_kept_and_room_for_three_bytes() -> tuple[Recorder, SharingStream]:
+    """In a burst, with a watchdog that does not look."""
+    stream = Recorder(capacity=10_000)
+    sink = await started(stream, Asleep())
+    await burst(sink)
+    assert stream._capacity is not None
+    stream.take(3 - stream._capacity)
+    await sink.write(b"kept")
+    return stream, sink
+
+
 async def test_a_lone_message_and_the_first_of_a_burst_are_on_the_wire_before_send_returns() -> None:
     """With the pause as it is: the app spins for it, and the event loop has no turn."""
     stream = Recorder()
@@ -449,12 +460,7 @@ async def test_a_socket_that_was_full_at_the_loops_turn_strands_nothing() -> Non
 
 @pytest.mark.usefixtures("endless_burst")
 async def test_a_slow_reader_blocks_send_while_something_is_kept() -> None:
-    stream = Recorder(capacity=10_000)
-    sink = await started(stream, Asleep())
-    await burst(sink)
-    assert stream._capacity is not None
-    stream.take(3 - stream._capacity)
-    await sink.write(b"kept")
+    stream, sink = await one_kept_and_room_for_three_bytes()
     await asyncio.sleep(0)  # three bytes of it have gone
     sending = asyncio.create_task(sink.write(b"next"))
     await stream.stalled.wait()
@@ -466,12 +472,7 @@ async def test_a_slow_reader_blocks_send_while_something_is_kept() -> None:
 
 @pytest.mark.usefixtures("endless_burst")
 async def test_a_cancelled_send_tears_nothing_of_what_was_kept() -> None:
-    stream = Recorder(capacity=10_000)
-    sink = await started(stream, Asleep())
-    await burst(sink)
-    assert stream._capacity is not None
-    stream.take(3 - stream._capacity)
-    await sink.write(b"kept")
+    stream, sink = await one_kept_and_room_for_three_bytes()
     sending = asyncio.create_task(sink.write(b"x" * MOST))
     await stream.stalled.wait()
     sending.cancel()
@@ -483,12 +484,7 @@ async def test_a_cancelled_send_tears_nothing_of_what_was_kept() -> None:
 
 @pytest.mark.usefixtures("endless_burst")
 async def test_a_message_that_is_cancelled_in_the_queue_lets_no_clean_end_follow() -> None:
-    stream = Recorder(capacity=10_000)
-    sink = await started(stream, Asleep())
-    await burst(sink)
-    assert stream._capacity is not None
-    stream.take(3 - stream._capacity)
-    await sink.write(b"kept")
+    stream, sink = await one_kept_and_room_for_three_bytes()
     first = asyncio.create_task(sink.write(b"x" * MOST))
     second = asyncio.create_task(sink.write(b"never"))
     await stream.stalled.wait()

@@ -24,7 +24,6 @@ APPS = Path(__file__).parent / "apps"
 MODULES = "benchmarks.compare.apps"
 BOOTSTRAP = str(Path(asgi_stream.__file__).parent / "bootstrap")
 LWA_VERSION = "1.0.0-rc1"
-RIC_VERSION = "3.3.0"
 INSTALL_LIMIT = 900  # seconds
 
 
@@ -136,16 +135,12 @@ def _web_adapter(module: str) -> Callable[[], list[str]]:
 
 @functools.cache
 def _node_ric() -> str:
-    folder = CACHE / f"aws-lambda-ric-{RIC_VERSION}"
-    entry = folder / "node_modules" / "aws-lambda-ric" / "bin" / "index.mjs"
-    if not entry.exists():
-        npm = _program("npm")
-        for tool in ("autoconf", "automake", "cmake", "libtoolize"):
-            _program(tool)
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"Building aws-lambda-ric {RIC_VERSION} …", flush=True)
-        _install([npm, "install", "--prefix", str(folder), f"aws-lambda-ric@{RIC_VERSION}"], folder)
-    return str(entry)
+    # The one that the tests compare ours with.
+    subprocess.run([sys.executable, str(CHECKOUT / "scripts" / "node.py")], check=True)
+    why_not = CACHE / "node" / "why-not"
+    if why_not.exists():
+        raise Skipped(why_not.read_text(encoding="utf-8").strip())
+    return str(CACHE / "node" / "aws-lambda-ric" / "bin" / "index.mjs")
 
 
 def _node() -> list[str]:

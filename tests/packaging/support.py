@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -15,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream.local.environment import lambda_environment
-from asgi_stream.local.function_error import FunctionError
 from asgi_stream.local.runtime_api import RuntimeApiServer
 from tests.support.dev import COMMAND, environment
-from tests.support.process import Process
+from tests.support.process import Process, child_process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -138,26 +136,8 @@ async def started(*argv: str | Path, task_root: Path, path: Path | None, handler
         variables["LAMBDA_TASK_ROOT"] = str(task_root)
         if handler is None:
             del variables["_HANDLER"]
-        child = await asyncio.create_subprocess_exec(
-            *map(str, argv),
-            cwd=task_root,
-            env=variables,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        watcher = asyncio.create_task(_watch(child, api))
-        try:
+        async with child_process(api, *map(str, argv), env=variables, cwd=task_root) as child:
             yield Process(api, child)
-        finally:
-            if child.returncode is None:
-                child.kill()
-            await child.communicate()
-            await watcher
-
-
-async def _watch(child: asyncio.subprocess.Process, api: RuntimeApiServer) -> None:
-    await child.wait()
-    api.fail(FunctionError("Runtime.ExitError", {"errorMessage": "the process has ended"}))
 
 
 async def answer(running: Process) -> dict[str, Any]:

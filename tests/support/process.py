@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asgi_stream
 from asgi_stream.local.environment import lambda_environment
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from asgi_stream.local.invocation import Collected
 
 BOOTSTRAP = Path(asgi_stream.__file__).parent / "bootstrap"
+# As Lambda starts what AWS_LAMBDA_EXEC_WRAPPER names.
+EXEC_WRAPPER = (str(BOOTSTRAP), sys.executable, "/var/runtime/bootstrap.py")
 
 
 class Process:
@@ -52,22 +54,27 @@ async def process(
 ) -> AsyncIterator[Process]:
     """Starts ``handler`` (``module:attribute``); ``variables`` beat those that Lambda sets."""
     async with api or RuntimeApiServer() as server:
-        child = await asyncio.create_subprocess_exec(
-            str(BOOTSTRAP),
-            sys.executable,
-            "/var/runtime/bootstrap.py",
-            env={**lambda_environment(handler, server.address, environment()), **(variables or {})},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        watcher = asyncio.create_task(_watch(child, server))
-        try:
+        env = {**lambda_environment(handler, server.address, environment()), **(variables or {})}
+        async with child_process(server, *EXEC_WRAPPER, env=env) as child:
             yield Process(server, child)
-        finally:
-            if child.returncode is None:
-                child.kill()
-            await child.communicate()
-            await watcher
+
+
+@contextlib.asynccontextmanager
+async def child_process(
+    api: RuntimeApiServer, *argv: str, env: Mapping[str, str], stderr: int = asyncio.subprocess.STDOUT, **options: Any
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Starts a program whose output can be read, and kills it in the end; the server is told when it ends by itself."""
+    child = await asyncio.create_subprocess_exec(
+        *argv, env=env, stdout=asyncio.subprocess.PIPE, stderr=stderr, **options
+    )
+    watcher = asyncio.create_task(_watch(child, api))
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.communicate()
+        await watcher
 
 
 async def _watch(child: asyncio.subprocess.Process, api: RuntimeApiServer) -> None:
