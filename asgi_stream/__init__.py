@@ -10,7 +10,7 @@ ASGI pays for nothing of ASGI, and the other way round.
 
 from importlib import import_module as _import_module
 
-from asgi_stream._version import __version__
+__version__ = "0.1.0"  # the one place where it stands; the build reads it here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,11 @@
 The order is that of AWS's managed Python: the function's own code, layers, then everything else.
 """
 
+import gc
 import os
 import sys
 
+gc.disable()  # until main: what an import makes is no garbage
 if sys.version_info < (3, 11):
     sys.exit("asgi-stream needs Python 3.11 or newer; %s is %s" % (sys.executable, sys.version.split()[0]))  # noqa: UP031
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from asgi_stream._version import __version__
+from asgi_stream import __version__
 from asgi_stream.local.handler import lambda_handler
 from asgi_stream.local.limits import LONGEST_TIMEOUT
 

@@ -52,6 +52,8 @@ class Config(NamedTuple):
 
     def streams(self, source: str) -> bool:
         """True if the answer to an event of this source is to be streamed, where it can be."""
+        if not self.invoke_mode:
+            return True
         modes = dict(self.invoke_mode)
         return modes.get(source, modes.get(EVERY_SOURCE, "stream")) == "stream"
 

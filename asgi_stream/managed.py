@@ -64,6 +64,7 @@ class ManagedLoop:
         sink = AnswerSink()
         task = self._loop.create_task(self._attempt(event, context, sink), context=self._variables.copy())
         error = await task
+        sink.watcher = None  # a circle otherwise, which keeps the event until somebody looks for garbage
         if error is not None and sink.done:
             log_error("The app failed after its response had ended", error)
             error = None

@@ -9,7 +9,7 @@ from asgi_stream.errors import AnswerTooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from io import BufferedReader
     from typing import Any
 
@@ -38,8 +38,12 @@ class _Responder:
         excluded = self._config.exclude_headers
         return [pair for pair in headers if pair[0] not in excluded] if excluded else headers
 
-    async def write(self, data: Buffer) -> None:
+    def put(self, data: Buffer) -> Awaitable[None] | None:
         raise NotImplementedError
+
+    async def write(self, data: Buffer) -> None:
+        if (sending := self.put(data)) is not None:
+            await sending
 
     async def send_file(self, path: str, length: int | None) -> None:
         """Sends a file as it is read, off the event loop; ``length`` bytes of it, where the headers promise that many.
@@ -66,13 +70,13 @@ class _Responder:
 class StreamingResponder(_Responder):
     """Each piece goes to the sink at once."""
 
-    __slots__ = ("_source", "end", "write")
+    __slots__ = ("_source", "end", "put")
 
     def __init__(self, config: Config, source: StreamingSource, sink: Sink) -> None:
         super().__init__(config, sink)
         self._source = source
         # The sink's own, with nothing in between: this is the path of every message.
-        self.write = sink.write  # type: ignore[method-assign]
+        self.put = sink.put  # type: ignore[method-assign]
         self.end = sink.end
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -95,7 +99,7 @@ class BufferedResponder(_Responder):
     async def start(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, self._kept(headers)
 
-    async def write(self, data: Buffer) -> None:
+    def put(self, data: Buffer) -> None:
         limit = self._source.limit
         if len(self._body) + len(data) > limit:
             # Said before the memory is gone; the exact check of the whole answer is the source's own.
@@ -105,7 +109,7 @@ class BufferedResponder(_Responder):
         self._body += data
 
     async def end(self, data: Buffer) -> None:
-        await self.write(data)
+        self.put(data)
         fields = {name: value.decode("latin-1") for name, value in self._headers}
         is_text = self._config.is_text(fields.get(b"content-type", ""), fields.get(b"content-encoding", ""))
         body = bytes(self._body)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from typing import Protocol, TypeAlias
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -35,6 +35,7 @@ __all__ = ["CALLS", "Prelude", "Sink", "SinkState", "SinkStateError"]
 
 
 DELIMITER = bytes(8)
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Prelude(NamedTuple):
@@ -57,7 +58,7 @@ class Prelude(NamedTuple):
             fields["cookies"] = list(self.cookies)
         if self.multi_value_headers is not None:
             fields["multiValueHeaders"] = {name: list(values) for name, values in self.multi_value_headers.items()}
-        return json.dumps(fields, separators=(",", ":")).encode("ascii") + DELIMITER
+        return _to_json(fields).encode("ascii") + DELIMITER
 
 
 class SinkState(enum.StrEnum):
@@ -113,11 +114,18 @@ class Sink:
 
     async def write(self, data: Buffer) -> None:
         """Hands over one piece of the body, of single bytes; returns once it is on its way. Raises StreamClosed."""
+        if (sending := self.put(data)) is not None:
+            await sending
+
+    def put(self, data: Buffer) -> Awaitable[None] | None:
+        """What :meth:`write` does, and no coroutine where there is nothing to wait for: the path of every message.
+
+        Returns None once the piece is on its way, else what must be awaited at once.
+        """
         # Not through _advance: this is the one call that happens many times, and it changes no state.
         if self.state is not SinkState.STREAMING:
             self._advance("write")
-        if data:
-            await self._write(data)
+        return self._write(data) if data else None
 
     async def end(self, data: Buffer = b"") -> None:
         """Ends the response well, after a last piece of the body if there is one. Raises StreamClosed."""

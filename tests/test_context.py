@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from asgi_stream.runtime.context import ClientContext, ClientInfo, CognitoIdentity, LambdaContext
+from asgi_stream.runtime.caller import ClientContext, ClientInfo, CognitoIdentity
+from asgi_stream.runtime.context import LambdaContext
 from asgi_stream.runtime.requests import Invocation
 
 ENVIRON = {

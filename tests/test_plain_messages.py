@@ -79,10 +79,13 @@ class Breaks:
     async def start(self, status: int, headers: Any) -> None:
         pass
 
-    async def write(self, data: Any) -> None:
+    def put(self, data: Any) -> None:
         self.written += 1
         if self.written > 1:
             raise StreamClosed("gone")
+
+    async def write(self, data: Any) -> None:
+        self.put(data)
 
     async def end(self, data: Any) -> None:
         self.ended = True

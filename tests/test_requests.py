@@ -181,7 +181,7 @@ def test_an_invocation_without_a_usable_id(headers: dict[str, str]) -> None:
         (302, Verdict.FATAL),
     ],
 )
-def test_verdicts(status: int, expected: Verdict) -> None:
+def test_verdicts(status: int, expected: str) -> None:
     assert verdict(Reply(status, {}, b"", True)) is expected
 
 

@@ -1,6 +1,6 @@
 """One request and its response: the ``receive`` and ``send`` that an app is called with.
 
-The cycle sits between the app and a responder (anything with ``start``, ``write``, ``end`` and ``send_file``): each
+The cycle sits between the app and a responder (anything with ``start``, ``put``, ``end`` and ``send_file``): each
 message passes the :class:`~asgi_stream.asgi.response.ResponseMachine` and goes on at once. It also keeps a promise: a
 failure that the app swallows is not forgotten, and no clean end follows it.
 """
@@ -14,7 +14,7 @@ from asgi_stream.errors import AppError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from typing import Any, Protocol
 
     from asgi_stream.asgi import ASGIApp
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         """Where a response goes, as far as ASGI can tell."""
 
         async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None: ...
+        def put(self, data: Buffer) -> Awaitable[None] | None: ...
         async def write(self, data: Buffer) -> None: ...
         async def end(self, data: Buffer) -> None: ...
         async def send_file(self, path: str, length: int | None) -> None: ...
@@ -38,14 +39,17 @@ PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-leng
 class HttpCycle:
     """Runs an app on one request. Good for one :meth:`run`."""
 
-    __slots__ = ("_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_responder", "_whole")
+    __slots__ = (
+        "_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_responder", "_waiting", "_whole",
+    )  # fmt: skip
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
         self._body: bytes | None = body
         self._is_head = method == "HEAD"
         self._machine = ResponseMachine(method)
         self._responder = responder
-        self._complete = asyncio.Event()
+        self._complete = False
+        self._waiting: asyncio.Event | None = None  # of `receive`
         self._failure: BaseException | None = None
         self._whole = False
         self._expired = False
@@ -58,7 +62,7 @@ class HttpCycle:
     def expire(self) -> None:
         """Little time is left: ``receive`` says ``http.disconnect``, and an app that returns then has ended well."""
         self._expired = True
-        self._complete.set()
+        self._disconnect()
 
     def fail(self, error: BaseException) -> None:
         """Whatever the app does from now on, the response ends in ``error``."""
@@ -90,7 +94,7 @@ class HttpCycle:
             raise
         finally:
             # Whatever still waits in receive() would wait for ever.
-            self._complete.set()
+            self._disconnect()
 
     @property
     def _held_back(self) -> bool:
@@ -105,8 +109,16 @@ class HttpCycle:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        await self._complete.wait()
+        if not self._complete:
+            if self._waiting is None:
+                self._waiting = asyncio.Event()
+            await self._waiting.wait()
         return {"type": "http.disconnect"}
+
+    def _disconnect(self) -> None:
+        self._complete = True
+        if self._waiting is not None:
+            self._waiting.set()
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """The app's ``send``: the message is on its way when it returns.
@@ -116,7 +128,8 @@ class HttpCycle:
         data = self._machine.plain(message)
         if data is not None:
             try:
-                await self._responder.write(data)
+                if (sending := self._responder.put(data)) is not None:
+                    await sending
             except Exception as error:
                 self._failure = self._failure or error
                 raise
@@ -151,4 +164,4 @@ class HttpCycle:
             await (self._responder.write if self._held_back else self._responder.end)(data)
             self._whole = True
         finally:
-            self._complete.set()
+            self._disconnect()

@@ -6,7 +6,7 @@ client sent, and both are changed alike.
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote
+from asgi_stream.sources.percent import unquote
 
 __all__ = ["add_prefix", "has_prefix", "remove_prefix"]
 
@@ -37,5 +37,9 @@ def add_prefix(path: str, raw_path: bytes, prefix: str) -> tuple[str, bytes]:
 
 
 def _quote(path: str) -> bytes:
+    if not path:
+        return b""
+    from urllib.parse import quote  # few functions are mounted anywhere
+
     # JSON may carry lone surrogates, which no bytes of a path can be.
     return quote(path.encode("utf-8", "surrogatepass")).encode("ascii")

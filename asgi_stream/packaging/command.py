@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from asgi_stream._version import __version__
+from asgi_stream import __version__
 from asgi_stream.packaging import checks, dependencies, interpreter, own, project
 from asgi_stream.packaging.entries import collect, largest, timestamp, write_folder, write_zip
 from asgi_stream.packaging.errors import Refused, UsageError

@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from asgi_stream._version import __version__
+from asgi_stream import __version__
 
 PACKAGE = Path(__file__).parent.parent
 LEFT_OUT = ("__pycache__", "__main__.py", "cli.py", "local", "packaging", "testing", "py.typed")

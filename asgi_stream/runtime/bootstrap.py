@@ -101,12 +101,13 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
 
 
 def _postpone_collection() -> Callable[[], None]:
-    """Stops looking for garbage while modules are imported, which make little of it, and what is there only grows.
+    """Looks for no garbage while modules are imported, which make little of it, and what is there only grows.
 
     The function that is returned goes on, and leaves all that is there now out of every later look.
     """
     thresholds = gc.get_threshold()
     gc.set_threshold(0)
+    gc.enable()  # an app that disables it means it
 
     def go_on() -> None:
         gc.freeze()

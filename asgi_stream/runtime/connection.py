@@ -83,6 +83,8 @@ class Connection:
             return buffers
         try:
             taken = self._stream.write(buffers)
+        except BlockingIOError:
+            taken = 0
         except OSError:
             return buffers  # the next write will say the same, to somebody who can explain it
         return () if taken == sum(map(len, buffers)) else _after(buffers, taken)
@@ -96,7 +98,7 @@ class Connection:
         """
         if self._slow == 0 and not self._rest:
             try:
-                taken = self._live().write(buffers)
+                taken = _write(self._live(), buffers)
             except OSError as error:
                 raise await self._broken(error) from error
             if taken == sum(map(len, buffers)):
@@ -126,7 +128,7 @@ class Connection:
         while self._rest:
             stream = self._live()
             try:
-                self._rest = _after(self._rest, stream.write(self._rest))
+                self._rest = _after(self._rest, _write(stream, self._rest))
                 if not self._rest or await stream.wait_writable():
                     continue
                 self._parser.receive_data(await stream.read())
@@ -195,6 +197,13 @@ class Connection:
 
 async def _abandoned() -> Stream:
     raise ConnectionRefusedError("the connection belongs to another process")
+
+
+def _write(stream: Stream, buffers: Sequence[Buffer]) -> int:
+    try:
+        return stream.write(buffers)
+    except BlockingIOError:
+        return 0
 
 
 def _after(buffers: Sequence[Buffer], taken: int) -> list[memoryview]:

@@ -6,49 +6,22 @@ Source: "Using the Lambda context object to retrieve Python function information
 from __future__ import annotations
 
 import contextvars
-import json
 import os
 import sys
 import time
-from typing import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
+    from asgi_stream.runtime.caller import ClientContext, CognitoIdentity
     from asgi_stream.runtime.requests import Invocation
 
-__all__ = ["ClientContext", "ClientInfo", "CognitoIdentity", "LambdaContext", "trace_id"]
+__all__ = ["LambdaContext", "trace_id"]
 
 # The X-Ray trace of the invocation that runs in this task. On Managed Instances, where many run at once, the
 # environment variable _X_AMZN_TRACE_ID cannot tell.
 trace_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_id", default=None)
-
-
-class CognitoIdentity(NamedTuple):
-    """Who authorised the request, by Amazon Cognito; both None for everyone else."""
-
-    cognito_identity_id: str | None = None
-    cognito_identity_pool_id: str | None = None
-
-
-class ClientInfo(NamedTuple):
-    """The mobile app that invoked the function, as its SDK describes itself."""
-
-    installation_id: str | None = None
-    app_title: str | None = None
-    app_version_name: str | None = None
-    app_version_code: str | None = None
-    app_package_name: str | None = None
-
-
-class ClientContext(NamedTuple):
-    """What the invoker sent as its client context."""
-
-    client: ClientInfo
-    custom: Mapping[str, Any]
-    env: Mapping[str, Any]
 
 
 class LambdaContext:
@@ -107,12 +80,16 @@ class LambdaContext:
     @property
     def identity(self) -> CognitoIdentity:
         """Who authorised the request, by Amazon Cognito."""
-        return _identity(self._identity)
+        from asgi_stream.runtime.caller import read_identity
+
+        return read_identity(self._identity)
 
     @property
     def client_context(self) -> ClientContext | None:
         """What the invoker sent as its client context."""
-        return _client_context(self._client_context)
+        from asgi_stream.runtime.caller import read_client_context
+
+        return read_client_context(self._client_context)
 
     def get_remaining_time_in_millis(self) -> int:
         """Returns the milliseconds until Lambda ends this invocation, never less than 0.
@@ -130,30 +107,3 @@ class LambdaContext:
 
     def __repr__(self) -> str:
         return f"LambdaContext(aws_request_id={self.aws_request_id!r}, function_name={self.function_name!r})"
-
-
-def _object(text: str | None) -> dict[str, Any] | None:
-    """The JSON object in a header, or None: a missing or mangled header fails no invocation."""
-    try:
-        value = json.loads(text) if text else None
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _identity(header: str | None) -> CognitoIdentity:
-    fields = _object(header) or {}
-    return CognitoIdentity(fields.get("cognitoIdentityId"), fields.get("cognitoIdentityPoolId"))
-
-
-def _client_context(header: str | None) -> ClientContext | None:
-    fields = _object(header)
-    if fields is None:
-        return None
-    client = fields.get("client")
-    info = client if isinstance(client, dict) else {}
-    return ClientContext(
-        client=ClientInfo(*(info.get(name) for name in ClientInfo._fields)),
-        custom=fields.get("custom") or {},
-        env=fields.get("env") or {},
-    )

@@ -146,14 +146,15 @@ class BlockWatch:
 
     def __init__(self) -> None:
         self._thread_id = threading.get_ident()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._ends: dict[str, float] = {}
         self._wakes = float("inf")
         self._thread: threading.Thread | None = None
 
     def add(self, request_id: str, ends: float) -> None:
         """Watches an invocation of the running event loop; ``ends`` is by ``time.monotonic``."""
-        with self._changed:
+        with self._lock:
             self._ends[request_id] = ends
             if self._thread is None:
                 loop = asyncio.get_running_loop()
@@ -166,7 +167,7 @@ class BlockWatch:
 
     def remove(self, request_id: str) -> None:
         """The invocation has ended."""
-        with self._changed:
+        with self._lock:
             self._ends.pop(request_id, None)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,15 +1,13 @@
 """HTTP/1.1 as a client of the Lambda Runtime API needs it, without I/O.
 
-Requests become bytes by :func:`request_head`, :func:`chunk` and :func:`last_chunk`; the bytes of replies go into a
-:class:`ReplyParser` and come out as whole :class:`Reply` values: no reply of the Runtime API is larger than an event
-(6 MB), so none needs to be streamed. Rules come from RFC 9112; a reply that breaks them raises
+Requests become bytes by :func:`request_line`, :func:`header_lines`, :func:`chunk_size` and :func:`last_chunk`; the
+bytes of replies go into a :class:`ReplyParser` and come out as whole :class:`Reply` values: no reply of the Runtime API
+is larger than an event (6 MB), so none needs to be streamed. Rules come from RFC 9112; a reply that breaks them raises
 :class:`ProtocolError` and nothing else, however it is cut into pieces.
 """
 
 from __future__ import annotations
 
-import enum
-import re
 from typing import NamedTuple
 
 TYPE_CHECKING = False
@@ -18,19 +16,25 @@ if TYPE_CHECKING:
 
     from asgi_stream.sinks import Buffer
 
-__all__ = ["CRLF", "ProtocolError", "Reply", "ReplyParser", "chunk_size", "last_chunk", "request_head"]
+__all__ = [
+    "CRLF",
+    "ProtocolError",
+    "Reply",
+    "ReplyParser",
+    "chunk_size",
+    "header_lines",
+    "last_chunk",
+    "request_line",
+]
 
 CRLF = b"\r\n"
 
 # A reply's status line and headers, and any one line of chunked coding, in bytes.
 MAX_HEAD = 65_536
 
-_STATUS_LINE = re.compile(r"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_UNSAFE = re.compile(r"[^\x21-\x7e]")
-_UNSAFE_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+# No regular expressions: to compile them would cost each cold start more than it takes to do without.
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_HEX = b"0123456789abcdefABCDEF"
 
 
 class ProtocolError(Exception):
@@ -46,19 +50,31 @@ class Reply(NamedTuple):
     keep_alive: bool
 
 
-def request_head(method: str, target: str, host: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """Returns request line, Host and headers, up to and with the empty line.
-
-    Raises ProtocolError for a target or header that would not stay in its place (spaces, line ends, controls).
-    """
-    if _UNSAFE.search(target):
+def request_line(method: str, target: str) -> bytes:
+    """Returns the first line of a request. Raises ProtocolError for a target that would not stay in its place."""
+    if not (target.isascii() and target.isprintable()) or " " in target:
         raise ProtocolError(f"request target {target!r} holds a character that is not allowed there")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *[f"{name}: {value}" for name, value in headers]]
-    # All at once; a tab is the one control character that may stand in a line.
-    if _UNSAFE_VALUE.search("\t".join(lines)):
-        name = next(line for line in lines if _UNSAFE_VALUE.search(line)).partition(":")[0]
-        raise ProtocolError(f"header {name} holds a character that is not allowed there")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return f"{method} {target} HTTP/1.1\r\n".encode("ascii")
+
+
+def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Returns one line for each header; behind the last of a head comes CRLF.
+
+    Raises ProtocolError for one that would not stay in its place (line ends, controls).
+    """
+    lines = []
+    for name, value in headers:
+        if not (_is_text(name) and _is_text(value)):
+            raise ProtocolError(f"header {name} holds a character that is not allowed there")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+def _is_text(line: str) -> bool:
+    """True for what may stand in a line: Latin-1 without control characters, but for the tab."""
+    if line.isascii() and line.isprintable():
+        return True
+    return all(" " <= character <= "~" or character == "\t" or "\x80" <= character <= "\xff" for character in line)
 
 
 def chunk_size(data: Buffer) -> bytes:
@@ -78,7 +94,7 @@ MOST_NAMES = 100
 
 def _name(raw: str) -> str | None:
     """The name of a header in lower case; None for what is no name."""
-    if _NAME.fullmatch(raw) is None:
+    if not raw or not _TOKEN.issuperset(raw):
         return None
     name = raw.lower()
     if len(_names) < MOST_NAMES:
@@ -90,21 +106,31 @@ def _field(line: str, what: str) -> tuple[str, str]:
     """The name, in lower case, and the value in a line of a head or of trailers. Raises ProtocolError."""
     raw_name, colon, value = line.partition(":")
     name = _names.get(raw_name) or _name(raw_name)
-    if not colon or name is None or _UNSAFE_VALUE.search(value) is not None:
+    if not colon or name is None or not _is_text(value):
         raise ProtocolError(f"not a {what} line: {line[:80]!r}")
     return name, value.strip(" \t")
 
 
-class _State(enum.StrEnum):
-    HEAD = "head"
-    LENGTH = "body of known length"
-    CHUNK_SIZE = "chunk size"
-    CHUNK_DATA = "chunk data"
-    CHUNK_END = "end of a chunk"
-    TRAILERS = "trailers"
-    UNTIL_CLOSE = "body until the connection closes"
-    DONE = "end"
-    CLOSED = "closed connection"
+def _status_line(line: str) -> tuple[int, bool] | None:
+    """The status, and whether it is HTTP/1.1 and not 1.0; None for what is no status line."""
+    version, code, reason = line[:9], line[9:12], line[12:]
+    if version not in ("HTTP/1.1 ", "HTTP/1.0 ") or len(code) < 3 or not (code.isascii() and code.isdigit()):
+        return None
+    if code < "100" or (reason and reason[0] != " ") or "\r" in reason or "\n" in reason:
+        return None
+    return int(code), version == "HTTP/1.1 "
+
+
+# What a parser reads next, as messages call it. Not an enum: that too costs a cold start more than it gives.
+_HEAD = "head"
+_LENGTH = "body of known length"
+_CHUNK_SIZE = "chunk size"
+_CHUNK_DATA = "chunk data"
+_CHUNK_END = "end of a chunk"
+_TRAILERS = "trailers"
+_UNTIL_CLOSE = "body until the connection closes"
+_DONE = "end"
+_CLOSED = "closed connection"
 
 
 class ReplyParser:
@@ -119,7 +145,7 @@ class ReplyParser:
         self._buffer = bytearray()
         self._body = bytearray()
         self._eof = False
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._head: tuple[int, dict[str, str], bool] | None = None
         self._left = 0  # bytes still wanted of a body or chunk
         self._scanned = 0  # where the search for a line's or a head's end goes on
@@ -127,7 +153,7 @@ class ReplyParser:
     @property
     def idle(self) -> bool:
         """True between replies, when not one byte of the next has come."""
-        return self._state is _State.HEAD and not self._buffer and not self._eof
+        return self._state is _HEAD and not self._buffer and not self._eof
 
     def receive_data(self, data: bytes) -> None:
         """Takes bytes as they came; ``b""`` says that the server has closed the connection."""
@@ -142,16 +168,18 @@ class ReplyParser:
         Informational replies (1xx) are passed over. Raises ProtocolError for what is not HTTP/1.1, and for a
         connection that was closed in the middle of a reply or before one.
         """
-        if self._state is _State.CLOSED:
+        if not (self._buffer or self._eof or self._state is _CLOSED):
+            return None
+        if self._state is _CLOSED:
             raise ProtocolError("the server said that it would close the connection after its last reply")
-        while self._state is not _State.DONE:
+        while self._state is not _DONE:
             if _STEPS[self._state](self):
                 continue
             if not self._eof:
                 return None
-            if self._state is not _State.UNTIL_CLOSE:
-                raise ProtocolError(f"the server closed the connection in the {self._state.value} of a reply")
-            self._state = _State.DONE
+            if self._state is not _UNTIL_CLOSE:
+                raise ProtocolError(f"the server closed the connection in the {self._state} of a reply")
+            self._state = _DONE
         return self._finish()
 
     # Each step takes what it can of the buffer; it returns False when it needs more bytes.
@@ -162,63 +190,72 @@ class ReplyParser:
             return False
         first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
         del self._buffer[: end + 4]
-        match = _STATUS_LINE.fullmatch(first)
-        if match is None:
+        status_line = _status_line(first)
+        if status_line is None:
             raise ProtocolError(f"not an HTTP/1.1 status line: {first[:80]!r}")
-        status = int(match[2])
+        status, is_1_1 = status_line
         headers: dict[str, str] = {}
+        text = "".join(lines)
+        is_plain = text.isascii() and text.isprintable()  # as nearly all are
         for line in lines:
-            name, value = _field(line, "header")
+            raw, _, value = line.partition(":")
+            name = _names.get(raw)
+            if name is None or not is_plain:
+                name, value = _field(line, "header")
+            else:
+                value = value.strip(" ")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         if status < 200:
             if status == 101:
                 raise ProtocolError("the server wants to switch protocols")
             return True
-        tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
-        keep_alive = "close" not in tokens and (match[1] == "1.1" or "keep-alive" in tokens)
+        keep_alive = is_1_1
+        if connection := headers.get("connection"):
+            tokens = {token.strip().lower() for token in connection.split(",")}
+            keep_alive = "close" not in tokens and (is_1_1 or "keep-alive" in tokens)
         self._head = (status, headers, keep_alive)
         self._state = self._body_state(status, headers)
         return True
 
-    def _body_state(self, status: int, headers: Mapping[str, str]) -> _State:
+    def _body_state(self, status: int, headers: Mapping[str, str]) -> str:
         if status in (204, 304):
-            return _State.DONE
+            return _DONE
         coding = headers.get("transfer-encoding")
         if coding is not None:
             if coding.lower() != "chunked":
                 raise ProtocolError(f"transfer coding {coding[:80]!r} is not understood")
-            return _State.CHUNK_SIZE
+            return _CHUNK_SIZE
         length = headers.get("content-length")
         if length is None:
-            return _State.UNTIL_CLOSE
-        if _LENGTH.fullmatch(length) is None:
+            return _UNTIL_CLOSE
+        if not (length.isascii() and length.isdigit()) or len(length) > 18:
             raise ProtocolError(f"content-length {length[:80]!r} is not a number")
         self._left = int(length)
-        return _State.LENGTH if self._left else _State.DONE
+        return _LENGTH if self._left else _DONE
 
     def _read_length(self) -> bool:
         self._take()
         if self._left:
             return False
-        self._state = _State.DONE
+        self._state = _DONE
         return True
 
     def _read_chunk_size(self) -> bool:
         line = self._read_line()
         if line is None:
             return False
-        match = _CHUNK_SIZE.fullmatch(line)
-        if match is None:
+        size = line.partition(b";")[0].rstrip(b" \t")
+        if not 1 <= len(size) <= 16 or size.translate(None, _HEX) or b"\r" in line or b"\n" in line:
             raise ProtocolError(f"not a chunk size: {line[:80]!r}")
-        self._left = int(match[1], 16)
-        self._state = _State.CHUNK_DATA if self._left else _State.TRAILERS
+        self._left = int(size, 16)
+        self._state = _CHUNK_DATA if self._left else _TRAILERS
         return True
 
     def _read_chunk_data(self) -> bool:
         self._take()
         if self._left:
             return False
-        self._state = _State.CHUNK_END
+        self._state = _CHUNK_END
         return True
 
     def _read_chunk_end(self) -> bool:
@@ -227,7 +264,7 @@ class ReplyParser:
         if self._buffer[:2] != CRLF:
             raise ProtocolError("a chunk is longer than its size says")
         del self._buffer[:2]
-        self._state = _State.CHUNK_SIZE
+        self._state = _CHUNK_SIZE
         return True
 
     def _read_trailers(self) -> bool:
@@ -235,7 +272,7 @@ class ReplyParser:
         if line is None:
             return False
         if not line:
-            self._state = _State.DONE
+            self._state = _DONE
         else:
             _field(line.decode("latin-1"), "trailer")
         return True
@@ -275,16 +312,16 @@ class ReplyParser:
         reply = Reply(status, headers, bytes(self._body), keep_alive)
         self._head = None
         self._body.clear()
-        self._state = _State.HEAD if reply.keep_alive else _State.CLOSED
+        self._state = _HEAD if reply.keep_alive else _CLOSED
         return reply
 
 
 _STEPS = {
-    _State.HEAD: ReplyParser._read_head,
-    _State.LENGTH: ReplyParser._read_length,
-    _State.CHUNK_SIZE: ReplyParser._read_chunk_size,
-    _State.CHUNK_DATA: ReplyParser._read_chunk_data,
-    _State.CHUNK_END: ReplyParser._read_chunk_end,
-    _State.TRAILERS: ReplyParser._read_trailers,
-    _State.UNTIL_CLOSE: ReplyParser._read_until_close,
+    _HEAD: ReplyParser._read_head,
+    _LENGTH: ReplyParser._read_length,
+    _CHUNK_SIZE: ReplyParser._read_chunk_size,
+    _CHUNK_DATA: ReplyParser._read_chunk_data,
+    _CHUNK_END: ReplyParser._read_chunk_end,
+    _TRAILERS: ReplyParser._read_trailers,
+    _UNTIL_CLOSE: ReplyParser._read_until_close,
 }

@@ -22,7 +22,6 @@ import os
 import sys
 import time
 import traceback
-import weakref
 
 from asgi_stream.runtime.telemetry import DESCRIPTOR, PROVIDER_SOCKET, Frames, frame_type, redirect_output
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["JsonFormatter", "TextFormatter", "bind", "flush", "log", "log_exception", "reconnect", "setup"]
+__all__ = ["JsonFormatter", "TextFormatter", "bind", "flush", "log", "log_exception", "reconnect", "setup", "unbind"]
 
 _LEVEL_NAMES = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -47,18 +46,24 @@ _LEVEL_NAMES = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 class _Bound:
     """The invocation that a record belongs to."""
 
-    __slots__ = ("__weakref__", "request_id", "tenant_id", "trace_id")
+    __slots__ = ("_trace_id", "request_id", "tenant_id")
 
     def __init__(self, request_id: str = "", tenant_id: str | None = None, trace_id: str | None = None) -> None:
         self.request_id = request_id
         self.tenant_id = tenant_id
-        self.trace_id = trace_id
+        self._trace_id = trace_id
+
+    @property
+    def trace_root(self) -> str | None:
+        """The root of the X-Ray header: what records get of it."""
+        fields = self._trace_id.split(";") if self._trace_id is not None else ()
+        return next((field[5:] for field in fields if field.startswith("Root=")), None)
 
 
 _UNBOUND = _Bound()
 _bound: contextvars.ContextVar[_Bound] = contextvars.ContextVar("asgi_stream_invocation", default=_UNBOUND)
-# Those that some context still holds, for the runtime's own records, which are written outside of it.
-_live: weakref.WeakValueDictionary[str, _Bound] = weakref.WeakValueDictionary()
+# Those that have not ended, for the runtime's own records, which are written outside of their contexts.
+_live: dict[str, _Bound] = {}
 _latest = _UNBOUND
 _one_at_a_time = True
 _provider_socket: str | None = None
@@ -67,18 +72,19 @@ _provider_socket: str | None = None
 def bind(request_id: str, tenant_id: str | None = None, trace_id: str | None = None) -> None:
     """Makes the records of this task, and of what it starts, those of an invocation.
 
-    ``trace_id`` is the X-Ray header as Lambda sends it; records get its root.
+    ``trace_id`` is the X-Ray header as Lambda sends it; records get its root. To be followed by ``unbind``.
     """
     global _latest
-    root = None
-    if trace_id is not None:
-        fields = trace_id.split(";")
-        root = next((field[5:] for field in fields if field.startswith("Root=")), None)
-    bound = _Bound(request_id, tenant_id, root)
+    bound = _Bound(request_id, tenant_id, trace_id)
     _bound.set(bound)
     _live[request_id] = bound
     if _one_at_a_time:
         _latest = bound
+
+
+def unbind(request_id: str) -> None:
+    """The invocation has ended: the runtime has no more to say of it."""
+    _live.pop(request_id, None)
 
 
 def log(level: str, message: str, request_id: str = "") -> None:
@@ -105,7 +111,7 @@ def _stamp(record: logging.LogRecord, bound: _Bound) -> None:
     # The names that AWS's runtime gives them: formatters in users' code ask for %(aws_request_id)s.
     record.aws_request_id = bound.request_id
     record.tenant_id = bound.tenant_id
-    record.trace_id = bound.trace_id
+    record.trace_id = bound.trace_root
 
 
 def _of_the_invocation(record: logging.LogRecord) -> bool:

@@ -205,6 +205,7 @@ class Runtime:
                 invocation = await self._next(connection)
                 failures = 0
                 await self.serve_one(invocation, connection)
+                del invocation  # its event, of up to 6 MB, is not to wait for the next one
             except Fatal as error:
                 failures += 1
                 if not self._managed_instances or failures > MOST_FAILURES:
@@ -227,12 +228,19 @@ class Runtime:
         """Runs one invocation to its one end. Raises Fatal if the platform calls that non-recoverable."""
         if not self._managed_instances:
             set_trace_id(invocation.trace_id)
-        new = ResponseStream if self._watchdog is None else self._watchdog.response
-        sink = new(connection, invocation)
         variables = self._variables.copy()
         variables.run(trace_id.set, invocation.trace_id)
         variables.run(logs.bind, invocation.request_id, invocation.tenant_id, invocation.trace_id)
+        try:
+            await self._serve_one(variables, invocation, connection)
+        finally:
+            logs.unbind(invocation.request_id)
+
+    async def _serve_one(self, variables: contextvars.Context, invocation: Invocation, connection: Connection) -> None:
+        new = ResponseStream if self._watchdog is None else self._watchdog.response
+        sink = new(connection, invocation)
         error = await self._watched(variables, invocation, sink)
+        sink.watcher = None  # a circle otherwise, which keeps the event until somebody looks for garbage
         if error is not None:
             await self._conclude(error, sink, invocation.request_id)
         reply = await sink.settle()
@@ -311,9 +319,12 @@ def _task(work: Coroutine[Any, Any, T], variables: contextvars.Context) -> async
     return loop.create_task(work, context=variables)
 
 
+_from_json = json.JSONDecoder().decode
+
+
 def _decode(event: bytes) -> Any:
     try:
-        return json.loads(event.decode("utf-8", "surrogatepass"))
+        return _from_json(event.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise EventError(f"the event is not JSON: {error}") from error
 

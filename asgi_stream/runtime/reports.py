@@ -7,11 +7,10 @@ The JSON object is the one that AWS's own runtimes send (``errorType``, ``errorM
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import re
 import traceback
+from binascii import b2a_base64
 from typing import NamedTuple
 
 TYPE_CHECKING = False
@@ -28,7 +27,6 @@ MAX_TYPE = 100
 BODY_LIMIT = 65_536
 
 _LEFT_OUT = "  ({} outer frames left out)\n"
-_NOT_A_LETTER = re.compile(r"[^A-Za-z]+")
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _IMPORT_SYSTEM = ("<frozen importlib", os.path.join("importlib", "__init__.py"))
 
@@ -72,7 +70,7 @@ class ErrorReport(NamedTuple):
 
     def to_trailers(self) -> tuple[tuple[str, str], tuple[str, str]]:
         """Returns the two trailers that end a stream in an error, the body as standard base64 of the JSON."""
-        body = base64.b64encode(self.to_json(TRAILER_LIMIT * 3 // 4)).decode("ascii")
+        body = b2a_base64(self.to_json(TRAILER_LIMIT * 3 // 4), newline=False).decode("ascii")
         return (
             ("Lambda-Runtime-Function-Error-Type", self.kind),
             ("Lambda-Runtime-Function-Error-Body", body),
@@ -93,13 +91,17 @@ def _cut(text: str, size: int) -> str:
     return text[:low] + "…"
 
 
+def _is_letter(character: str) -> bool:
+    return character.isascii() and character.isalpha()
+
+
 def describe(error: BaseException) -> ErrorReport:
     """Returns the report of an exception.
 
     The stack starts in the user's code: frames of this package and of the import system before it are left out.
     """
     name = type(error).__name__[:MAX_TYPE]
-    letters = _NOT_A_LETTER.sub("", name)
+    letters = "".join(filter(_is_letter, name))
     kind = f"Function.{letters[:1].upper()}{letters[1:]}" if len(letters) > 1 else "Function.Unknown"
     try:
         message = str(error)

@@ -6,17 +6,20 @@ in AWS's Lambda Developer Guide; what the guide leaves open was observed on AWS'
 
 from __future__ import annotations
 
-import enum
 import functools
 import sys
 from typing import NamedTuple
 
-from asgi_stream._version import __version__
-from asgi_stream.runtime.http11 import ProtocolError, Reply, last_chunk, request_head
+from asgi_stream import __version__
+from asgi_stream.runtime.http11 import CRLF, ProtocolError, Reply, header_lines, last_chunk, request_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from asgi_stream.runtime.reports import ErrorReport
+
+    Fields: TypeAlias = tuple[tuple[str, str], ...]
 
 __all__ = [
     "HTTP_RESPONSE",
@@ -42,33 +45,41 @@ API = "/2018-06-01/runtime"
 EXTENSION_API = "/2020-01-01/extension"
 EXTENSION_NAME = "asgi-stream"
 HTTP_RESPONSE = "application/vnd.awslambda.http-integration-response"
-ERROR_CONTENT = "application/vnd.aws.lambda.error+json"
+ERROR_HEADERS = (("Content-Type", "application/vnd.aws.lambda.error+json"),)
 USER_AGENT = f"asgi-stream/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
 
 
-class Request(NamedTuple):
-    """A request of which all is known but the host. ``body`` is None where a chunked body follows the head."""
+class Request:
+    """A request of which all is known but the host. ``body`` is None where a chunked body follows the head.
 
-    method: str
-    target: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes | None
+    ``headers`` are those that every such request has, ``more`` those of this one.
+    """
+
+    __slots__ = ("body", "headers", "method", "more", "target")
+
+    def __init__(self, method: str, target: str, headers: Fields, body: bytes | None, more: Fields = ()) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.more = more
 
     def encode(self, host: str) -> bytes:
         """Returns the bytes on the wire. Raises ProtocolError for an id that cannot stand in a path or header."""
+        lines = request_line(self.method, self.target) + _usual(host, self.headers)
+        if self.more:
+            lines += header_lines(self.more)
         if self.method == "GET":
-            return _get(self.target, self.headers, host)
-        headers: tuple[tuple[str, str], ...] = (("User-Agent", USER_AGENT), *self.headers)
+            return lines + CRLF
         if self.body is None:
-            return request_head(self.method, self.target, host, (*headers, ("Transfer-Encoding", "chunked")))
-        headers = (*headers, ("Content-Length", str(len(self.body))))
-        return request_head(self.method, self.target, host, headers) + self.body
+            return lines + b"Transfer-Encoding: chunked\r\n\r\n"
+        return lines + b"Content-Length: %d\r\n\r\n" % len(self.body) + self.body
 
 
-@functools.lru_cache(maxsize=8)
-def _get(target: str, headers: tuple[tuple[str, str], ...], host: str) -> bytes:
-    # The same poll again and again.
-    return request_head("GET", target, host, (("User-Agent", USER_AGENT), *headers))
+@functools.lru_cache(maxsize=32)
+def _usual(host: str, headers: Fields) -> bytes:
+    # The same ones again and again.
+    return header_lines((("Host", host), ("User-Agent", USER_AGENT), *headers))
 
 
 class Invocation(NamedTuple):
@@ -86,6 +97,17 @@ class Invocation(NamedTuple):
     cognito_identity: str | None = None
     tenant_id: str | None = None
     invocation_id: str | None = None
+
+
+# In the order of the fields.
+_INVOCATION_HEADERS = (
+    "lambda-runtime-invoked-function-arn",
+    "lambda-runtime-trace-id",
+    "lambda-runtime-client-context",
+    "lambda-runtime-cognito-identity",
+    "lambda-runtime-aws-tenant-id",
+    "lambda-runtime-invocation-id",
+)
 
 
 # GET /2018-06-01/runtime/invocation/next
@@ -106,15 +128,10 @@ def parse_invocation(reply: Reply) -> Invocation:
         raise ProtocolError(f"/next came without a usable Lambda-Runtime-Aws-Request-Id: {request_id!r:.100}")
     deadline = headers.get("lambda-runtime-deadline-ms") or ""
     return Invocation(
-        request_id=request_id,
-        event=reply.body,
-        deadline_ms=int(deadline) if deadline.isascii() and deadline.isdigit() else None,
-        function_arn=headers.get("lambda-runtime-invoked-function-arn") or None,
-        trace_id=headers.get("lambda-runtime-trace-id") or None,
-        client_context=headers.get("lambda-runtime-client-context") or None,
-        cognito_identity=headers.get("lambda-runtime-cognito-identity") or None,
-        tenant_id=headers.get("lambda-runtime-aws-tenant-id") or None,
-        invocation_id=headers.get("lambda-runtime-invocation-id") or None,
+        request_id,
+        reply.body,
+        int(deadline) if deadline.isascii() and deadline.isdigit() else None,
+        *[headers.get(name) or None for name in _INVOCATION_HEADERS],
     )
 
 
@@ -128,9 +145,9 @@ def stream_response(invocation: Invocation, content_type: str = HTTP_RESPONSE) -
             ("Content-Type", content_type),
             ("Lambda-Runtime-Function-Response-Mode", "streaming"),
             ("Trailer", "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body"),
-            *_echo(invocation),
         ),
         None,
+        _echo(invocation),
     )
 
 
@@ -139,8 +156,9 @@ def buffered_response(invocation: Invocation, payload: bytes, content_type: str 
     return Request(
         "POST",
         f"{API}/invocation/{invocation.request_id}/response",
-        (("Content-Type", content_type), *_echo(invocation)),
+        (("Content-Type", content_type),),
         payload,
+        _echo(invocation),
     )
 
 
@@ -155,15 +173,16 @@ def invocation_error(invocation: Invocation, report: ErrorReport) -> Request:
     return Request(
         "POST",
         f"{API}/invocation/{invocation.request_id}/error",
-        (*_error_headers(report), *_echo(invocation)),
+        ERROR_HEADERS,
         report.to_json(),
+        (_error_type(report), *_echo(invocation)),
     )
 
 
 # POST /2018-06-01/runtime/init/error
 def init_error(report: ErrorReport) -> Request:
     """Reports that the function could not be started; the process must exit non-zero after it."""
-    return Request("POST", f"{API}/init/error", _error_headers(report), report.to_json())
+    return Request("POST", f"{API}/init/error", ERROR_HEADERS, report.to_json(), (_error_type(report),))
 
 
 # GET /2018-06-01/runtime/restore/next
@@ -175,7 +194,7 @@ def restore_next() -> Request:
 # POST /2018-06-01/runtime/restore/error
 def restore_error(report: ErrorReport) -> Request:
     """Reports that the function cannot go on after the restore; the process must exit non-zero after it."""
-    return Request("POST", f"{API}/restore/error", _error_headers(report), report.to_json())
+    return Request("POST", f"{API}/restore/error", ERROR_HEADERS, report.to_json(), (_error_type(report),))
 
 
 # POST /2020-01-01/extension/register
@@ -203,18 +222,18 @@ def next_extension_event(identifier: str) -> Request:
     return Request("GET", f"{EXTENSION_API}/event/next", (("Lambda-Extension-Identifier", identifier),), b"")
 
 
-def _error_headers(report: ErrorReport) -> tuple[tuple[str, str], ...]:
-    return (("Content-Type", ERROR_CONTENT), ("Lambda-Runtime-Function-Error-Type", report.kind))
+def _error_type(report: ErrorReport) -> tuple[str, str]:
+    return ("Lambda-Runtime-Function-Error-Type", report.kind)
 
 
-def _echo(invocation: Invocation) -> tuple[tuple[str, str], ...]:
+def _echo(invocation: Invocation) -> Fields:
     # Sent since July 2026: echoed when it came, left out otherwise; a wrong value is answered with 410.
     if invocation.invocation_id is None:
         return ()
     return (("Lambda-Runtime-Invocation-Id", invocation.invocation_id),)
 
 
-class Verdict(enum.Enum):
+class Verdict:
     """What a reply to ``/response`` or ``/error`` means for the process."""
 
     ACCEPTED = "accepted"
@@ -222,8 +241,8 @@ class Verdict(enum.Enum):
     FATAL = "fatal"  # the platform calls it non-recoverable: exit promptly, non-zero
 
 
-def verdict(reply: Reply) -> Verdict:
-    """Judges a reply to ``/response`` or ``/error``.
+def verdict(reply: Reply) -> str:
+    """Judges a reply to ``/response`` or ``/error``; one of :class:`Verdict`.
 
     400 (truncated, wrong request id), 403 (second response), 410 (late) and 413 (too large) leave the environment
     able to go on; where it is not, ``/next`` says so. 5xx is documented as non-recoverable.

@@ -49,13 +49,12 @@ class ResponseStream(Sink):
     async def _open(self, content_type: str) -> None:
         await self._begin(stream_response(self._invocation, content_type))
 
-    async def write(self, data: Buffer) -> None:
-        # The base class's, cut short: this is the path of every message.
+    def put(self, data: Buffer) -> Awaitable[None] | None:
+        # The base class's, cut short.
         if data and self.state is SinkState.STREAMING and self.lost is None:
-            if left := self._connection.try_send((b"%x\r\n" % len(data), data, CRLF)):
-                await self._guard(self._connection.send(left))
-        else:
-            await super().write(data)
+            left = self._connection.try_send((b"%x\r\n" % len(data), data, CRLF))
+            return self._guard(self._connection.send(left)) if left else None
+        return super().put(data)
 
     async def _write(self, data: Buffer) -> None:
         await self._send(_chunk(data))

@@ -32,7 +32,7 @@ from asgi_stream.sinks import SinkState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.requests import Invocation
@@ -84,7 +84,7 @@ class SharingStream(ResponseStream):
         self._scheduled = False  # the event loop will push
         self._watched = False  # the watchdog will
 
-    async def write(self, data: Buffer) -> None:
+    def put(self, data: Buffer) -> Awaitable[None] | None:
         if self._shares and monotonic() - self._wrote_at < PAUSE:
             size = len(data)
             if 0 < size < self._room:
@@ -96,18 +96,16 @@ class SharingStream(ResponseStream):
                 if not self._watched:
                     self._watched = True
                     self._watchdog.watch(self)
-                return
+                return None
         if not data or self.state is not SinkState.STREAMING or self.lost is not None:
-            await super().write(data)
-            return
+            return super().put(data)
         kept = self._take()
         is_lone = not kept and monotonic() - self._wrote_at >= PAUSE
         left = self._connection.try_send((*kept, b"%x\r\n" % len(data), data, CRLF))
         self._wrote_at = monotonic()
         self._quick = 1 if is_lone else self._quick + 1
         self._shares = not left and self._quick >= FIRST and self._watchdog.runs()
-        if left:
-            await self._guard(self._connection.send(left))
+        return self._guard(self._connection.send(left)) if left else None
 
     async def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:
         self._shares = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 
 TYPE_CHECKING = False
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
         """What a connection asks of the network. Every method may raise OSError."""
 
         def write(self, buffers: Sequence[Buffer]) -> int:
-            """Hands over what fits without waiting; returns the number of bytes taken, perhaps 0."""
+            """Hands over what fits without waiting; returns the number of bytes taken.
+
+            Where there is no room at all it returns 0, or raises BlockingIOError.
+            """
             ...
 
         async def wait_writable(self) -> bool:
@@ -45,7 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SocketStream", "connector", "parse_address"]
 
-READ_SIZE = 262_144
+# Memory for more than 128 KiB at once is mapped for each read and unmapped behind it, which costs more than reading.
+READ_SIZE = 65_536
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -97,7 +102,7 @@ class SocketStream:
     system calls more. What comes while nobody reads is held back, one read of it; the rest stays with the peer.
     """
 
-    __slots__ = ("_ahead", "_loop", "_pid", "_ready", "_sock", "_waiter", "_watched")
+    __slots__ = ("_ahead", "_loop", "_pid", "_poll", "_ready", "_sock", "_waiter", "_watched", "write")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -107,6 +112,10 @@ class SocketStream:
         self._waiter: asyncio.Future[bytes] | None = None  # of read
         self._ready: asyncio.Future[bool] | None = None  # of wait_writable
         self._watched = False
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        self._poll = poll.poll
+        self.write: Callable[[Sequence[Buffer]], int] = sock.sendmsg  # with nothing in between: every message's path
         self._watch()
 
     def _watch(self) -> None:
@@ -144,12 +153,6 @@ class SocketStream:
             if ahead:  # the end stays, for whoever reads again
                 self._ahead = None
 
-    def write(self, buffers: Sequence[Buffer]) -> int:
-        try:
-            return self._sock.sendmsg(buffers)
-        except (BlockingIOError, InterruptedError):
-            return 0
-
     async def wait_writable(self) -> bool:
         if self._ahead is not None:
             return False
@@ -177,15 +180,7 @@ class SocketStream:
             self._waiter = None
 
     def is_stale(self) -> bool:
-        if self._ahead is not None:
-            return True
-        try:
-            self._sock.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError:
-            return True
-        return True
+        return self._ahead is not None or bool(self._poll(0))
 
     def close(self) -> None:
         self._unwatch()

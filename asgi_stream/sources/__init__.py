@@ -5,13 +5,14 @@ Each module knows one source and is one :class:`Source`. Nothing here knows ASGI
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from asgi_stream.errors import ConfigurationError, UnknownEventError
-from asgi_stream.sources import alb, function_url, http_api, lambda_edge, rest_api
 from asgi_stream.sources.request import HttpRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, Protocol, TypeGuard
 
     from asgi_stream.sinks import Prelude
@@ -64,10 +65,11 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["SOURCES", "HttpRequest", "can_stream", "check_source", "find_source"]
+__all__ = ["NAMES", "HttpRequest", "can_stream", "check_source", "find_source", "sources"]
 
-# At most one of these matches an event: the order decides nothing but how soon.
-SOURCES: tuple[Source, ...] = (function_url, rest_api, http_api, alb, lambda_edge)
+# At most one of these modules matches an event: the order decides nothing but how soon. A function has one source most
+# of the time, so that the others need not be imported.
+NAMES = ("function_url", "rest_api", "http_api", "alb", "lambda_edge")
 
 UNDERSTOOD = (
     "Lambda Function URL, API Gateway REST API, API Gateway HTTP API (payload 1.0 and 2.0), "
@@ -84,7 +86,10 @@ def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
         raise UnknownEventError(
             f"the event is a JSON {_json_type(event)}, not an object: no HTTP request can be read from it"
         )
-    for source in (*extra, *SOURCES):
+    for source in extra:
+        if source.matches(event):
+            return source
+    for source in sources():
         if source.matches(event):
             return source
     keys = ", ".join(sorted(map(str, event))[:10]) or "none"
@@ -92,12 +97,26 @@ def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
     raise UnknownEventError(f"the event is no HTTP request that is understood ({understood}); its keys: {keys}")
 
 
+def sources() -> Iterator[Source]:
+    """Yields the built-in sources, each imported when it comes to it."""
+    for name in NAMES:
+        yield _imported.get(name) or _import(name)
+
+
+_imported: dict[str, Source] = {}
+
+
+def _import(name: str) -> Source:
+    source: Source = import_module(f"{__name__}.{name}")
+    return _imported.setdefault(name, source)
+
+
 def check_source(source: object) -> None:
     """Raises ConfigurationError for a user's object that is no :class:`Source`, or bears a built-in one's name."""
     name = getattr(source, "name", None)
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"an event source must have a name, a str: {source!r:.100}")
-    if name in {built_in.name for built_in in SOURCES}:
+    if name in NAMES:
         raise ConfigurationError(f"there is an event source named {name} already: give yours another name")
     if not isinstance(getattr(source, "streams", None), bool) or not isinstance(getattr(source, "limit", None), int):
         raise ConfigurationError(f"the event source {name} must say streams, a bool, and limit, a number of bytes")

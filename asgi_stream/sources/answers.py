@@ -6,14 +6,13 @@ UTF-8, with the body as it stands in it: base64 makes four bytes of three.
 
 from __future__ import annotations
 
-import base64
 import json
 
 from asgi_stream.errors import AnswerTooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 __all__ = ["HOP_BY_HOP", "answer_1", "answer_2", "check_size", "encode_body", "group_headers", "join_headers"]
@@ -33,11 +32,9 @@ HOP_BY_HOP = frozenset(
 LAMBDA_LIMIT = 6 * 1024 * 1024  # bytes; AWS: the payload of a synchronous invocation
 
 
-def _decode(headers: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:
-    for raw_name, raw_value in headers:
-        name = raw_name.decode("latin-1").lower()
-        if name not in HOP_BY_HOP and not name.startswith("proxy-"):
-            yield name, raw_value.decode("latin-1")
+def _decode(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    return [pair for pair in pairs if pair[0] not in HOP_BY_HOP and pair[0][:6] != "proxy-"]
 
 
 def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[str]]:
@@ -67,7 +64,9 @@ def encode_body(body: bytes, is_text: bool) -> tuple[str, bool]:
             return body.decode(), False
         except UnicodeDecodeError:
             pass
-    return base64.b64encode(body).decode("ascii"), True
+    from binascii import b2a_base64  # few answers need it
+
+    return b2a_base64(body, newline=False).decode("ascii"), True
 
 
 def check_size(answer: dict[str, Any], limit: int, taker: str) -> dict[str, Any]:

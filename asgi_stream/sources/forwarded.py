@@ -5,6 +5,8 @@ Nothing here raises: an odd port, host or scheme gives way to what is usual.
 
 from __future__ import annotations
 
+import functools
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +27,7 @@ def read_client(forwarded_for: str) -> tuple[str, int] | None:
     return (name, _port(port) or 0) if name else None
 
 
+@functools.lru_cache(maxsize=64)
 def read_server(host: str, forwarded_port: str, scheme: str) -> tuple[str, int] | None:
     """Returns (host, port) from a Host header and ``x-forwarded-port``; None where no host can be told."""
     name, port = _split_port(host.strip())

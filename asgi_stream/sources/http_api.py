@@ -13,11 +13,11 @@ from asgi_stream.sources.payloads import (
     is_authorizer,
     is_function_url,
     is_payload_2,
-    quote_path,
     request_1,
     request_2,
     stage_prefix,
 )
+from asgi_stream.sources.percent import quote_path
 from asgi_stream.sources.request import field
 
 TYPE_CHECKING = False

@@ -6,10 +6,9 @@ functions" and "Quotas on Lambda@Edge" in AWS's CloudFront Developer Guide.
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 from asgi_stream.errors import EventError
 from asgi_stream.sources.answers import check_size, encode_body, group_headers, reason_phrase
+from asgi_stream.sources.percent import unquote
 from asgi_stream.sources.request import build_request, decode_base64, encode, field, read_headers, read_method
 
 TYPE_CHECKING = False
@@ -76,7 +75,7 @@ def to_request(event: Mapping[str, Any]) -> HttpRequest:
     raw_path = field(record, "cf.request.uri", str, "") or "/"
     client = field(record, "cf.request.clientIp", str, "")
     return build_request(
-        method=read_method(record, "cf.request.method"),
+        method=read_method(field(record, "cf.request", dict, {}), "method", "cf.request."),
         path=unquote(raw_path),
         raw_path=encode(raw_path),
         query_string=encode(field(record, "cf.request.querystring", str, "")),

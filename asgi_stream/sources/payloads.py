@@ -6,11 +6,10 @@ send too and which load balancers follow in part.
 
 from __future__ import annotations
 
-from urllib.parse import quote, quote_plus, unquote
-
 from asgi_stream.errors import EventError
 from asgi_stream.sources.forwarded import read_client
-from asgi_stream.sources.request import build_request, encode, field, read_body, read_headers, read_method
+from asgi_stream.sources.percent import quote_path, quote_query, unquote
+from asgi_stream.sources.request import build_request, encode, field, read_body, read_headers, read_method, text_field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from asgi_stream.sources.request import HttpRequest
 
 __all__ = ["is_authorizer", "is_payload_2", "read_pairs", "request_1", "request_2"]
-
-# RFC 3986, 3.3: what may stand in a path as it is.
-PATH_SAFE = "/!$&'()*+,;=:@-._~"
 
 
 def is_payload_2(event: Mapping[str, Any]) -> bool:
@@ -77,21 +73,23 @@ def _text(value: object, name: str) -> str:
 
 def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -> HttpRequest:
     """Returns the request in a payload 2.0 event; ``decoded`` says that its rawPath is. Raises EventError."""
-    raw_path = field(event, "rawPath", str, "") or "/"
+    context = field(event, "requestContext", dict, {})
+    http = field(event, "requestContext.http", dict, {})
+    raw_path = text_field(event, "rawPath") or "/"
     cookies = field(event, "cookies", list, [])
-    if not all(isinstance(cookie, str) for cookie in cookies):
+    if cookies and not all(isinstance(cookie, str) for cookie in cookies):
         raise EventError("the event's cookies must be a list of str")
-    source_ip = field(event, "requestContext.http.sourceIp", str, "")
+    source_ip = text_field(http, "sourceIp", "requestContext.http.")
     return build_request(
-        method=read_method(event, "requestContext.http.method"),
+        method=read_method(http, "method", "requestContext.http."),
         path=raw_path if decoded else unquote(raw_path),
         raw_path=quote_path(raw_path) if decoded else encode(raw_path),
-        query_string=encode(field(event, "rawQueryString", str, "")),
+        query_string=encode(text_field(event, "rawQueryString")),
         headers=read_headers(read_pairs(event, "headers"), cookies),
         body=read_body(event),
         client=(source_ip, 0) if source_ip else None,
-        host=field(event, "requestContext.domainName", str, ""),
-        protocol=field(event, "requestContext.http.protocol", str, ""),
+        host=text_field(context, "domainName", "requestContext."),
+        protocol=text_field(http, "protocol", "requestContext.http."),
         root_path=root_path,
     )
 
@@ -108,7 +106,7 @@ def request_1(event: Mapping[str, Any], *, path: str, raw_path: bytes, root_path
         method=read_method(event, "httpMethod"),
         path=path,
         raw_path=raw_path,
-        query_string="&".join(f"{_quote_query(name)}={_quote_query(value)}" for name, value in query).encode(),
+        query_string="&".join(f"{quote_query(name)}={quote_query(value)}" for name, value in query).encode(),
         headers=headers,
         body=read_body(event),
         client=(source_ip, 0) if source_ip else read_client(headers.first.get("x-forwarded-for", "")),
@@ -116,15 +114,6 @@ def request_1(event: Mapping[str, Any], *, path: str, raw_path: bytes, root_path
         protocol=field(event, "requestContext.protocol", str, ""),
         root_path=root_path,
     )
-
-
-def quote_path(path: str) -> bytes:
-    """Percent-encodes a path that was decoded. The original is lost: this is one that decodes to the same."""
-    return quote(encode(path), safe=PATH_SAFE).encode("ascii")
-
-
-def _quote_query(text: str) -> str:
-    return quote_plus(encode(text))
 
 
 def stage_prefix(event: Mapping[str, Any], path: str) -> str:

@@ -5,8 +5,6 @@ An event that is not shaped as AWS documents it is an :class:`~asgi_stream.error
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import NamedTuple
 
 from asgi_stream.errors import EventError
@@ -19,11 +17,27 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Headers", "HttpRequest", "build_request", "field", "read_body", "read_headers", "read_method"]
+__all__ = [
+    "Headers",
+    "HttpRequest",
+    "build_request",
+    "decode_base64",
+    "encode",
+    "encode_header",
+    "field",
+    "read_body",
+    "read_headers",
+    "read_method",
+    "text_field",
+]
 
 
 # The paths that have been asked for, in their parts.
 _paths: dict[str, tuple[str, ...]] = {}
+# Header names as they came, in lower case as text and as bytes: clients and proxies send the same ones again and again.
+_names: dict[str, tuple[str, bytes]] = {}
+MOST_NAMES = 500
+LONGEST_NAME = 64
 
 
 class HttpRequest(NamedTuple):
@@ -48,11 +62,14 @@ class HttpRequest(NamedTuple):
     root_path: str = ""
 
 
-class Headers(NamedTuple):
+class Headers:
     """``pairs`` as ASGI wants them; ``first`` maps a lower-case name to the first value that came under it."""
 
-    pairs: list[tuple[bytes, bytes]]
-    first: dict[str, str]
+    __slots__ = ("first", "pairs")
+
+    def __init__(self, pairs: list[tuple[bytes, bytes]], first: dict[str, str]) -> None:
+        self.pairs = pairs
+        self.first = first
 
 
 def build_request(
@@ -104,11 +121,24 @@ def field(event: Mapping[str, Any], path: str, kind: type[T], default: T) -> T:
     return value
 
 
-def read_method(event: Mapping[str, Any], path: str) -> str:
-    """Returns the request's method in capitals. Raises EventError where the field ``path`` does not hold one."""
-    method = field(event, path, str, "")
+def text_field(part: Mapping[str, Any], key: str, where: str = "") -> str:
+    """Returns the text ``part[key]``, an empty one where it is absent or null; ``where`` is what leads to the part.
+
+    Raises EventError that names the field if it is no text.
+    """
+    value = part.get(key)
+    if type(value) is str:
+        return value
+    if value is None:
+        return ""
+    raise EventError(f"the event's {where}{key} must be a str, not {type(value).__name__}")
+
+
+def read_method(part: Mapping[str, Any], key: str, where: str = "") -> str:
+    """Returns the request's method in capitals. Raises EventError where ``part[key]`` does not hold one."""
+    method = text_field(part, key, where)
     if not method:
-        raise EventError(f"the event's {path} is missing")
+        raise EventError(f"the event's {where}{key} is missing")
     return method.upper()
 
 
@@ -118,32 +148,42 @@ def read_headers(pairs: Iterable[tuple[str, str]], cookies: Sequence[str] = ()) 
     encoded = []
     in_headers = []
     for raw_name, value in pairs:
-        name = raw_name.lower()
+        name, encoded_name = _names.get(raw_name) or _name(raw_name)
         first.setdefault(name, value)
         if name == "cookie":
             in_headers.append(value)
         else:
             try:
-                encoded.append((name.encode("latin-1"), value.encode("latin-1")))
+                encoded.append((encoded_name, value.encode("latin-1")))
             except UnicodeEncodeError:
-                encoded.append((encode_header(name), encode_header(value)))
+                encoded.append((encoded_name, encode(value)))
     if cookies or in_headers:
         # RFC 9113, 8.2.3: one header for an app that knows only HTTP/1.1.
         encoded.append((b"cookie", encode_header("; ".join(cookies or in_headers))))
     return Headers(encoded, first)
 
 
+def _name(raw: str) -> tuple[str, bytes]:
+    name = raw.lower()
+    both = name, encode_header(name)
+    if len(_names) < MOST_NAMES and len(raw) <= LONGEST_NAME:
+        _names[raw] = both
+    return both
+
+
 def read_body(event: Mapping[str, Any]) -> bytes:
     """Returns the request's body. Raises EventError for base64 that is broken."""
-    body = field(event, "body", str, "")
+    body = text_field(event, "body")
     return decode_base64(body, "body") if field(event, "isBase64Encoded", bool, False) else encode(body)
 
 
 def decode_base64(text: str, name: str) -> bytes:
     """Returns the bytes. Raises EventError that calls the field ``name``."""
+    from binascii import a2b_base64  # few requests need it
+
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+        return a2b_base64(text, strict_mode=True)
+    except ValueError as error:
         raise EventError(f"the event's {name} says that it is base64 and is not: {error}") from error
 
 
@@ -161,5 +201,7 @@ def encode_header(text: str) -> bytes:
 
 
 def _http_version(protocol: str) -> str:
+    if protocol == "HTTP/1.1":
+        return "1.1"
     version = protocol.removeprefix("HTTP/").removesuffix(".0") if protocol != "HTTP/1.0" else "1.0"
     return version if version in ("1.0", "1.1", "2", "3") else "1.1"

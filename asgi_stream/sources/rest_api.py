@@ -8,12 +8,11 @@ begin with the base path mapping, and nothing in the event tells where it ends.
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 from asgi_stream.errors import AppError
 from asgi_stream.sinks import Prelude
 from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, group_headers
-from asgi_stream.sources.payloads import context_prefix, is_authorizer, quote_path, request_1
+from asgi_stream.sources.payloads import context_prefix, is_authorizer, request_1
+from asgi_stream.sources.percent import quote_path, unquote
 from asgi_stream.sources.request import encode, field
 
 TYPE_CHECKING = False

@@ -163,7 +163,7 @@ def mangled(path: str, value: object) -> dict[str, Any]:
         ("cookies", [7], "the event's cookies must be a list of str"),
         ("body", {}, "the event's body must be a str, not dict"),
         ("isBase64Encoded", "true", "the event's isBase64Encoded must be a bool, not str"),
-        ("requestContext.http", 7, "the event's requestContext.http is not an object"),
+        ("requestContext.http", 7, "the event's requestContext.http must be a dict, not int"),
         ("requestContext.http", {}, r"requestContext\.http\.method is missing"),
         ("requestContext.http.method", 7, "requestContext.http.method must be a str"),
         ("requestContext.http.sourceIp", True, "requestContext.http.sourceIp must be a str, not bool"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_stream.sources import find_source
-from asgi_stream.sources.payloads import quote_path
+from asgi_stream.sources.percent import quote_path
 from asgi_stream.testing import events
 
 if TYPE_CHECKING:
