@@ -7,23 +7,24 @@ import gc
 import os
 import sys
 
-gc.disable()  # until main: what an import makes is no garbage
 if sys.version_info < (3, 11):
     sys.exit("asgi-stream needs Python 3.11 or newer; %s is %s" % (sys.executable, sys.version.split()[0]))  # noqa: UP031
 
-package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-task_root = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
-layer = f"/opt/python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-# The working directory is the task root, but for container images that have set another one.
-first = list(dict.fromkeys([task_root, os.getcwd(), *(path for path in (layer, "/opt/python") if os.path.isdir(path))]))
-# sys.path[0] is the folder of this file, the inside of a package: not a place to import from.
-path = first + [folder for folder in sys.path[1:] if folder not in first]
-# What AWS's runtime brings along (boto3, up to Python 3.11), for a function that has not brought its own.
-path += [folder for folder in [os.environ.get("LAMBDA_RUNTIME_DIR")] if folder and folder not in path]
-# This package, and not another copy that may stand on the path before it.
-sys.path[:] = [package_root, *path]
+if __name__ == "__main__":  # and not in a child of multiprocessing, which runs the main module of its parent again
+    gc.disable()  # until main: what an import makes is no garbage
+    package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    task_root = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
+    layer = f"/opt/python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    # The working directory is the task root, but for container images that have set another one.
+    first = list(dict.fromkeys([task_root, os.getcwd(), *filter(os.path.isdir, (layer, "/opt/python"))]))
+    # sys.path[0] is the folder of this file, the inside of a package: not a place to import from.
+    path = first + [folder for folder in sys.path[1:] if folder not in first]
+    # What AWS's runtime brings along (boto3, up to Python 3.11), for a function that has not brought its own.
+    path += [folder for folder in [os.environ.get("LAMBDA_RUNTIME_DIR")] if folder and folder not in path]
+    # This package, and not another copy that may stand on the path before it.
+    sys.path[:] = [package_root, *path]
 
-from asgi_stream.runtime.bootstrap import leave, main  # noqa: E402
+    from asgi_stream.runtime.bootstrap import leave, main
 
-sys.path[:] = path if package_root in path else [*path, package_root]
-leave(main(sys.argv[1:]))
+    sys.path[:] = path if package_root in path else [*path, package_root]
+    leave(main(sys.argv[1:]))

@@ -56,15 +56,19 @@ def _function(value: Any) -> Any:
 
 
 def _parameters(value: Any) -> tuple[str, ...]:
+    from asgi_stream.handlers.signatures import signature
+
     try:
-        return tuple(inspect.signature(value).parameters)
+        return tuple(signature(value).parameters)
     except (TypeError, ValueError):
         return ()
 
 
 def _takes(value: Any, count: int) -> bool:
+    from asgi_stream.handlers.signatures import signature
+
     try:
-        inspect.signature(value).bind(*range(count))
+        signature(value).bind(*range(count))
     except TypeError:
         return False
     except ValueError:

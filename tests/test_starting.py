@@ -52,17 +52,19 @@ MANAGED = {
 }
 PROVIDED = {"_HANDLER": "main.handler", "PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin"}
 
-# $1 is an empty folder, $2 is to be /var/task, $3 /opt and $4 /var/lang, the rest is the command. The tree is made
-# aside and put over /var last, as one of the folders may lie there.
+# $1 is an empty folder, $2 is to be /var/task, $3 /opt and $4 /var/lang, $5 the Python in it, the rest is the command.
+# A system's python3 may be of another version: there it is this one. The tree is made aside and put over /var last, as
+# one of the folders may lie there.
 NAMESPACE = """
 set -e
 mount -t tmpfs -o mode=755 tmpfs "$1"
 mkdir "$1/task" "$1/lang" "$1/runtime"
 mount --bind "$2" "$1/task"
 mount --bind "$4" "$1/lang"
+mount --bind "$1/lang/bin/$5" "$1/lang/bin/python3"
 mount --bind "$3" /opt
 mount --rbind "$1" /var
-shift 4
+shift 5
 cd /var/task
 exec env -i "$@"
 """
@@ -79,6 +81,8 @@ class Function:
         self.real = real
         self.task = self._folder("task")
         self.opt = self._folder("opt")
+        if not real:
+            Path(self._folder("bin"), "python3").symlink_to(Path(sys.base_prefix, "bin", PYTHON))
         shutil.copy(Path(__file__).parent / "apps" / "starting_app.py", self.task / "main.py")
 
     def _folder(self, name: str) -> Path:
@@ -98,6 +102,11 @@ class Function:
     def lang(self) -> str:
         return "/var/lang" if self.real else sys.base_prefix
 
+    @property
+    def programs(self) -> str:
+        """A folder for the PATH, whose python3 is the tests' own Python."""
+        return "/var/lang/bin" if self.real else str(self.root / "bin")
+
     def put_package(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copytree(PACKAGE, folder / "asgi_stream", ignore=shutil.ignore_patterns("__pycache__")))
@@ -112,14 +121,13 @@ class Function:
 
     def put_python(self, folder: Path) -> None:
         """A Python that comes along: here one that runs the tests' own."""
-        program = "/var/lang/bin/python3" if self.real else str(Path(sys.base_prefix, "bin", PYTHON))
-        self.put_script(folder / "bin" / "python3", f'#!/bin/sh\nCAME_ALONG=1 exec {program} "$@"\n')
+        self.put_script(folder / "bin" / "python3", f'#!/bin/sh\nCAME_ALONG=1 exec {self.lang}/bin/{PYTHON} "$@"\n')
 
     def command(self, argv: Sequence[str], variables: Mapping[str, str]) -> list[str]:
         pairs = [f"{name}={value}" for name, value in variables.items()]
         if not self.real:
             return ["env", "-i", *pairs, *argv]
-        folders = [str(self._folder("var")), str(self.task), str(self.opt), sys.base_prefix]
+        folders = [str(self._folder("var")), str(self.task), str(self.opt), sys.base_prefix, PYTHON]
         return ["unshare", "-m", "sh", "-c", NAMESPACE, "sh", *folders, *pairs, *argv]
 
     async def invoke(self, argv: Sequence[str], variables: Mapping[str, str]) -> dict[str, Any]:
@@ -144,6 +152,7 @@ class Function:
                 await watcher
         assert await session.wait() == 0
         facts: dict[str, Any] = json.loads(collected.body.partition(bytes(8))[2])
+        assert facts["version"] == list(sys.version_info[:2])
         return facts
 
 
@@ -263,7 +272,7 @@ async def test_as_the_entrypoint_of_a_container_image(function: Function) -> Non
     function.put_package(function.task)
     function.put_bootstrap(function.task)
     # AWS's base image has its Python in /var/lang; others have it on their PATH.
-    path = {} if function.real else {"PATH": f"{sys.base_prefix}/bin"}
+    path = {} if function.real else {"PATH": function.programs}
     facts = await function.invoke([f"{function.task_root}/bootstrap", "main.handler"], path)
     assert facts["prefix"] == function.lang
     assert facts["arguments"] == ["main.handler"]
@@ -281,7 +290,8 @@ async def test_the_path_is_as_aws_sets_it_up(function: Function) -> None:
     assert "/var/runtime" in facts["path"][len(expected) :]
     rest = facts["path"][len(expected) :]
     assert f"{function.lang}/lib/{PYTHON}" in rest
-    assert f"{function.lang}/lib/{PYTHON}/site-packages" in rest
+    assert facts["site-packages"]
+    assert set(facts["site-packages"]) <= set(rest)
     assert len(set(facts["path"])) == len(facts["path"])
 
 
@@ -292,7 +302,7 @@ async def test_a_container_image_whose_code_stands_in_its_working_directory(func
     wrapper, _ = in_the_package(function)
     elsewhere = function.root / "elsewhere"
     elsewhere.mkdir()
-    variables = {"LAMBDA_TASK_ROOT": str(elsewhere), "PATH": f"{function.lang}/bin"}
+    variables = {"LAMBDA_TASK_ROOT": str(elsewhere), "PATH": function.programs}
     facts = await function.invoke([wrapper, "main.handler"], variables)
     assert facts["path"][:2] == [str(elsewhere), str(function.task)]
 
@@ -325,7 +335,7 @@ async def test_another_exec_wrapper_that_takes_the_handlers_place(function: Func
     variables = {
         CHAINED: f"{function.layers}/instrument",
         "LAYERS": function.layers,
-        "PATH": f"{function.lang}/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "PATH": f"{function.programs}:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
     }
     if how == "exec wrapper":
         python = f"{function.lang}/bin/{PYTHON}"

@@ -12,6 +12,7 @@ import inspect
 from asgi_stream.errors import ConfigurationError, HandlerError
 from asgi_stream.handlers.base import BaseHandler, is_a
 from asgi_stream.handlers.pipeline import pipeline
+from asgi_stream.handlers.signatures import signature
 from asgi_stream.handlers.stream import OCTET_STREAM, BlockingResponseStream, ResponseStream, check_header
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ class StreamingHandler(BaseHandler):
         self._content_type = content_type
         self._call, arguments = _KINDS[_kind(function)]
         try:
-            inspect.signature(function).bind(*arguments)
+            signature(function).bind(*arguments)
         except (TypeError, ValueError):
             raise ConfigurationError(
                 f"{getattr(function, '__name__', function)!s:.100} cannot be called as a streaming handler, with "

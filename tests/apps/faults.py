@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -231,6 +232,21 @@ async def forks_in_a_thread(scope: Any, receive: Any, send: Any) -> None:
     await send(last(b"child: %d" % await asyncio.to_thread(fork)))
 
 
+async def starts_processes(scope: Any, receive: Any, send: Any) -> None:
+    """Each runs this process's main module again, by another name. The first way is the default since Python 3.14."""
+    await send(START)
+    for method in ("forkserver", "spawn"):
+        context = multiprocessing.get_context(method)
+        ours, theirs = context.Pipe(duplex=False)
+        child = context.Process(target=theirs.send_bytes, args=(f"{method}: ".encode(),))  # type: ignore[attr-defined]
+        child.start()
+        theirs.close()
+        await send(part(ours.recv_bytes()))
+        child.join()
+        await send(part(b"%d " % child.exitcode))
+    await send(last())
+
+
 async def fails_in_a_callback(scope: Any, receive: Any, send: Any) -> None:
     def fail() -> None:
         raise ValueError("in a callback")
@@ -307,6 +323,7 @@ APPS: dict[str, Callable[[Any, Any, Any], Awaitable[None]]] = {
         forks_before_it_answers,
         forks_a_child_that_waits,
         forks_in_a_thread,
+        starts_processes,
         fails_in_a_callback,
         hangs_in_a_thread,
         uses_threads,

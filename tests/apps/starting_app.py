@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import sys
 from typing import Any
 
 import asgi_stream
+
+SITE_PACKAGES = [folder for folder in site.getsitepackages() if os.path.isdir(folder)]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -15,6 +18,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         "path": sys.path,
         "python": sys.executable,
         "prefix": sys.prefix,
+        "site-packages": SITE_PACKAGES,
+        "version": sys.version_info[:2],
         "arguments": sys.argv[1:],
         "folder": os.getcwd(),
         "main": __file__,

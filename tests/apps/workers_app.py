@@ -15,7 +15,7 @@ from typing import Any
 from asgi_stream import StreamingAdapter
 
 released = asyncio.Event()
-at_import = asyncio.get_event_loop_policy().get_event_loop() if os.environ.get("TEST_LOOP_AT_IMPORT") else None
+at_import = asyncio.get_event_loop() if os.environ.get("TEST_LOOP_AT_IMPORT") else None
 
 if os.environ.get("TEST_THREAD_AT_IMPORT"):
     threading.Thread(target=time.sleep, args=(60,), name="made-at-import", daemon=True).start()

@@ -60,6 +60,7 @@ ROWS = {
     "forks-before-it-answers": Row(b"child: 1", log="A process that the app has forked came back"),
     "forks-a-child-that-waits": Row(b"child: 1", log="A process that the app has forked came back"),
     "forks-in-a-thread": Row(b"child: 4"),
+    "starts-processes": Row(b"forkserver: 0 spawn: 0 "),
     "fails-in-a-callback": Row(b"hello", log="wanted to end the process; it goes on"),
     "uses-threads": Row(b"hello", log="the end that Python gives"),
     "hangs-in-a-thread": Row(b"hello", log="and these threads of the app with it: Thread-1 (hang), "),

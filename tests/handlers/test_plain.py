@@ -7,6 +7,7 @@ import decimal
 import functools
 import inspect
 import json
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +266,24 @@ def test_a_generator_with_a_response_argument_is_named() -> None:
         streaming_handler(both)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("make", "code", "kind"),
+    [
+        (as_handler, "async def made(scope: Scope, receive: Receive, send: Send) -> None: ...", StreamingAdapter),
+        (as_handler, "def made(event: Event, context: Context) -> Answer: ...", PlainHandler),
+        (as_handler, "async def made(event: Event, context: Context) -> Pieces: yield", StreamingHandler),
+        (streaming_handler, "async def made(event: Event, response: Response, context: C): ...", StreamingHandler),
+    ],
+)
+def test_annotations_may_name_what_type_checkers_alone_import(
+    make: Callable[[Any], Any], code: str, kind: type
+) -> None:
+    """Up to Python 3.13 it takes the import from __future__, which the code then has from this module."""
+    module: dict[str, Any] = {}
+    exec(compile(code, "main.py", "exec", dont_inherit=sys.version_info >= (3, 14)), module)
+    assert isinstance(make(module["made"]), kind)
+
+
 def test_under_another_runtime_a_streaming_handler_says_what_is_missing() -> None:
     with pytest.raises(RuntimeError, match="AWS_LAMBDA_EXEC_WRAPPER"):
         streaming({}, None)
@@ -285,4 +304,5 @@ def test_a_plain_function_pays_for_nothing_of_streams() -> None:
     assert {name for name in modules if name.startswith("asgi_stream.handlers.")} == {
         "asgi_stream.handlers.base",
         "asgi_stream.handlers.plain",
+        "asgi_stream.handlers.signatures",
     }

@@ -36,17 +36,20 @@ READY_LIMIT = 15.0  # seconds
 # What a Lambda or an AWS shell around this test run would tell the emulator.
 _NOT_INHERITED = ("AWS_", "LAMBDA_", "_HANDLER", "_LAMBDA_", "_X_AMZN_")
 
+_PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
 # As root, in a mount namespace of its own: the machine's /var stays as it is for everyone else. $1 is an empty folder,
-# $2 the checkout, $3 the interpreter's prefix, the rest the command. The tree is made aside and put over /var last, as
-# the checkout itself may lie there.
+# $2 the checkout, $3 the interpreter's prefix, $4 its name, the rest the command. A system's python3 may be of another
+# version: there it is this one. The tree is made aside and put over /var last, as the checkout itself may lie there.
 _NAMESPACE = """
 set -e
 mount -t tmpfs -o mode=755 tmpfs "$1"
 mkdir "$1/task" "$1/lang"
 mount --bind "$2" "$1/task"
 mount --bind "$3" "$1/lang"
+mount --bind "$1/lang/bin/$4" "$1/lang/bin/python3"
 mount --rbind "$1" /var
-shift 3
+shift 4
 cd /var/task
 exec "$@"
 """
@@ -72,13 +75,13 @@ def why_no_managed_instances() -> str | None:
         return f"{prefix}, and only root can put it there for the emulator alone"
     if shutil.which("unshare") is None:
         return f"{prefix}; unshare, which could put it there for the emulator alone, is not installed"
+    if not Path(sys.base_prefix, "bin", _PYTHON).exists():
+        return f"{prefix} and its Python as bin/{_PYTHON}, which {sys.base_prefix} does not have"
     with tempfile.TemporaryDirectory() as folder:
         argv = _in_namespace(folder, ["true"])
         result = subprocess.run(argv, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         return f"{prefix}, and this machine allows no mount namespace: {result.stderr.strip()}"
-    if not Path(sys.base_prefix, "bin", "python3").exists():
-        return f"{prefix} and its Python as bin/python3, which {sys.base_prefix} does not have"
     for path in _needed_by_the_function():
         mode = path.stat().st_mode
         if not mode & stat.S_IROTH or (_runs(path) and not mode & stat.S_IXOTH):
@@ -92,15 +95,15 @@ def _needed_by_the_function() -> list[Path]:
     modules = [path for path in package.rglob("*") if path.suffix == ".py" or path.is_dir()]
     tests = [REPO / "tests", REPO / "tests/__init__.py", REPO / "tests/apps", *(REPO / "tests/apps").glob("*.py")]
     prefix = Path(sys.base_prefix)
-    return [REPO, package, BOOTSTRAP, *modules, *tests, prefix, prefix / "bin", prefix / "bin" / "python3"]
+    return [REPO, package, BOOTSTRAP, *modules, *tests, prefix, prefix / "bin", prefix / "bin" / _PYTHON]
 
 
 def _runs(path: Path) -> bool:
-    return path.is_dir() or path.name in ("bootstrap", "python3")
+    return path.is_dir() or path.name in ("bootstrap", _PYTHON)
 
 
 def _in_namespace(folder: str, command: Sequence[str]) -> list[str]:
-    return ["unshare", "-m", "sh", "-c", _NAMESPACE, "sh", folder, str(REPO), sys.base_prefix, *command]
+    return ["unshare", "-m", "sh", "-c", _NAMESPACE, "sh", folder, str(REPO), sys.base_prefix, _PYTHON, *command]
 
 
 def _free_ports(count: int) -> list[int]:
