@@ -1,0 +1,71 @@
+"""The comparison's own arithmetic, and that it runs; what it measures is never asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compare.agree import disagreements, load, main
+from benchmarks.compare.report import Results, ratios, table
+from benchmarks.compare.workloads import Sample
+
+CHECKOUT = Path(__file__).parent.parent
+OURS, FLOOR = "asgi-stream, raw", "C floor"
+
+
+def results(**values: list[float]) -> Results:
+    """Bulk MB/s of ours and of the floor."""
+    found = Results([OURS, FLOOR])
+    for name, figures in zip((OURS, FLOOR), values.values(), strict=True):
+        for figure in figures:
+            found.add(name, Sample("bulk MB/s", figure))
+    return found
+
+
+def test_medians_spreads_and_targets() -> None:
+    run = results(ours=[80, 90, 100, 110, 120], floor=[200.0] * 5)
+    assert run.median(OURS, "bulk MB/s") == 100
+    assert run.spread(OURS, "bulk MB/s") == pytest.approx(0.15)
+    assert ratios(run) == [("bulk: MB/s against the C floor", "≥ 0.85", 0.5, False)]
+    assert "| asgi-stream, raw | 100 ±15% |" in table(run)
+    assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 | missed |" in table(run)
+
+
+def test_runs_agree_where_their_ranges_meet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [
+        results(ours=[80, 90, 100, 110, 120], floor=[200.0, 201, 202, 203, 204]),
+        results(ours=[90, 100, 110, 120, 130], floor=[300.0, 301, 302, 303, 304]),
+    ]
+    count, lines = disagreements(runs)
+    assert count == 2
+    assert lines == ["C floor: bulk MB/s: 202 ±1.50, 302 ±1.50"]
+    files = []
+    for number, run in enumerate(runs):
+        files.append(str(tmp_path / f"{number}.json"))
+        Path(files[-1]).write_text(json.dumps(run.values))
+        assert load(Path(files[-1])).values == run.values
+    assert main(files) == 0
+    said = capsys.readouterr().out
+    assert "2 runs agree about 1 of 2 figures" in said
+    assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 missed | 0.36 missed |" in said
+    assert main(files[:1]) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+def test_a_round_of_the_comparison(tmp_path: Path) -> None:
+    """The real function as a process; every body is checked by the program itself."""
+    figures, picture = tmp_path / "figures.json", tmp_path / "picture.svg"
+    command = [sys.executable, "-m", "benchmarks.compare", "--rounds", "1", "--only", OURS, "--only", "bare"]
+    options = ["--workloads", "hello,burst", "--json", str(figures), "--svg", str(picture)]
+    run = subprocess.run([*command, *options], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    measured = json.loads(figures.read_text())
+    assert {"cold poll ms", "cold body ms", "hello ms", "hello CPU µs", "burst ms"} <= set(measured[OURS])
+    assert set(measured) == {OURS, f"{OURS}, sharing", "bare imports, raw", "bare imports, FastAPI"}
+    assert all(figure > 0 for columns in measured.values() for values in columns.values() for figure in values)
+    assert "cold: poll against bare imports, raw" in run.stdout
+    assert picture.read_text().startswith("<svg")
