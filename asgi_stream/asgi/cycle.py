@@ -40,7 +40,8 @@ class HttpCycle:
     """Runs an app on one request. Good for one :meth:`run`."""
 
     __slots__ = (
-        "_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_responder", "_waiting", "_whole",
+        "_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_plain", "_put", "_responder",
+        "_waiting", "_whole",
     )  # fmt: skip
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
@@ -48,6 +49,7 @@ class HttpCycle:
         self._is_head = method == "HEAD"
         self._machine = ResponseMachine(method)
         self._responder = responder
+        self._plain, self._put = self._machine.plain, responder.put
         self._complete = False
         self._waiting: asyncio.Event | None = None  # of `receive`
         self._failure: BaseException | None = None
@@ -125,10 +127,10 @@ class HttpCycle:
 
         Raises AppError for a message that is not allowed, OSError when the peer is gone.
         """
-        data = self._machine.plain(message)
+        data = self._plain(message)
         if data is not None:
             try:
-                if (sending := self._responder.put(data)) is not None:
+                if (sending := self._put(data)) is not None:
                     await sending
             except Exception as error:
                 self._failure = self._failure or error

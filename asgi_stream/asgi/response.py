@@ -104,12 +104,13 @@ class PathSend(_Step):
 class ResponseMachine:
     """The response to one request with the method ``method``."""
 
-    __slots__ = ("_method", "_promised", "_sent", "_silent", "state", "status")
+    __slots__ = ("_flows", "_method", "_promised", "_sent", "_silent", "state", "status")
 
     def __init__(self, method: str) -> None:
         self.state = ResponseState.NOTHING
         self.status = 0
         self._method = method
+        self._flows = False  # a plain piece of the body changes nothing and goes out as it is
         self._silent = False  # no body goes out, whatever the app sends
         self._promised: int | None = None  # content-length, in bytes
         self._sent = 0
@@ -122,7 +123,7 @@ class ResponseMachine:
     def plain(self, message: Mapping[str, Any]) -> bytes | None:
         """The short way of nearly every message: the data of one that changes nothing here, goes out as it is and is
         not the last. None for all others, which are for :meth:`accept`."""
-        if self.state is ResponseState.HEAD and self._promised is None and not self._silent:
+        if self._flows:
             try:
                 if message["type"] == BODY and message["more_body"]:
                     data = message["body"]
@@ -194,6 +195,7 @@ class ResponseMachine:
                 raise AppError(f"the body ends after {sent} bytes, its content-length says {self._promised}")
             self._sent = sent
         self.state = state
+        self._flows = not last and self._promised is None and not self._silent
         return Body(data, last)
 
     def _accept_path(self, message: Mapping[str, Any]) -> PathSend:

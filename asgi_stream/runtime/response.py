@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ResponseStream"]
 
+# Messages of up to so many bytes are copied into one buffer with what HTTP puts around them; larger ones never are.
+SMALL = 2048
+
 
 class ResponseStream(Sink):
     """The response to one invocation.
@@ -52,7 +55,11 @@ class ResponseStream(Sink):
     def put(self, data: Buffer) -> Awaitable[None] | None:
         # The base class's, cut short.
         if data and self.state is SinkState.STREAMING and self.lost is None:
-            left = self._connection.try_send((b"%x\r\n" % len(data), data, CRLF))
+            size = len(data)
+            if size <= SMALL:
+                left = self._connection.try_send_small(b"%x\r\n%b\r\n" % (size, data))  # type: ignore[str-format]
+            else:
+                left = self._connection.try_send((b"%x\r\n" % size, data, CRLF))
             return self._guard(self._connection.send(left)) if left else None
         return super().put(data)
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
             """
             ...
 
+        def send(self, data: bytes) -> int:
+            """As :meth:`write`, for one buffer: a little faster."""
+            ...
+
         async def wait_writable(self) -> bool:
             """Waits until the peer takes bytes again (True) or has sent something (False)."""
             ...
@@ -102,7 +106,7 @@ class SocketStream:
     system calls more. What comes while nobody reads is held back, one read of it; the rest stays with the peer.
     """
 
-    __slots__ = ("_ahead", "_loop", "_pid", "_poll", "_ready", "_sock", "_waiter", "_watched", "write")
+    __slots__ = ("_ahead", "_loop", "_pid", "_poll", "_ready", "_sock", "_waiter", "_watched", "send", "write")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -115,7 +119,9 @@ class SocketStream:
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         self._poll = poll.poll
-        self.write: Callable[[Sequence[Buffer]], int] = sock.sendmsg  # with nothing in between: every message's path
+        # With nothing in between: this is the path of every message.
+        self.write: Callable[[Sequence[Buffer]], int] = sock.sendmsg
+        self.send: Callable[[bytes], int] = sock.send
         self._watch()
 
     def _watch(self) -> None:

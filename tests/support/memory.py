@@ -74,6 +74,9 @@ class MemoryStream:
             self._written.set()
         return len(data)
 
+    def send(self, data: bytes) -> int:
+        return self.write((data,))
+
     async def wait_writable(self) -> bool:
         while True:
             if self._incoming:
