@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from asgi_stream.asgi.response import Body, PathSend, ResponseMachine, ResponseState, Start
+from asgi_stream.asgi.response import BODY, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError
 
 TYPE_CHECKING = False
@@ -40,8 +40,8 @@ class HttpCycle:
     """Runs an app on one request. Good for one :meth:`run`."""
 
     __slots__ = (
-        "_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_plain", "_put", "_responder",
-        "_waiting", "_whole",
+        "_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_put", "_responder", "_waiting",
+        "_whole",
     )  # fmt: skip
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
@@ -49,7 +49,7 @@ class HttpCycle:
         self._is_head = method == "HEAD"
         self._machine = ResponseMachine(method)
         self._responder = responder
-        self._plain, self._put = self._machine.plain, responder.put
+        self._put = responder.put
         self._complete = False
         self._waiting: asyncio.Event | None = None  # of `receive`
         self._failure: BaseException | None = None
@@ -127,15 +127,20 @@ class HttpCycle:
 
         Raises AppError for a message that is not allowed, OSError when the peer is gone.
         """
-        data = self._plain(message)
-        if data is not None:
+        if self._machine.flows:
+            # The short way of nearly every message, with nothing called that need not be.
             try:
-                if (sending := self._put(data)) is not None:
-                    await sending
-            except Exception as error:
-                self._failure = self._failure or error
-                raise
-            return
+                data = message["body"] if message["type"] == BODY and message["more_body"] else None
+            except (TypeError, KeyError, IndexError):
+                data = None
+            if type(data) is bytes:
+                try:
+                    if (sending := self._put(data)) is not None:
+                        await sending
+                except Exception as error:
+                    self._failure = self._failure or error
+                    raise
+                return
         try:
             step = self._machine.accept(message)
         except AppError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from asgi_stream.sinks import Buffer
 
-__all__ = ["TRANSITIONS", "Body", "PathSend", "ResponseMachine", "ResponseState", "Start"]
+__all__ = ["BODY", "TRANSITIONS", "Body", "PathSend", "ResponseMachine", "ResponseState", "Start"]
 
 START = "http.response.start"
 BODY = "http.response.body"
@@ -104,13 +104,15 @@ class PathSend(_Step):
 class ResponseMachine:
     """The response to one request with the method ``method``."""
 
-    __slots__ = ("_flows", "_method", "_promised", "_sent", "_silent", "state", "status")
+    __slots__ = ("_method", "_promised", "_sent", "_silent", "flows", "state", "status")
 
     def __init__(self, method: str) -> None:
         self.state = ResponseState.NOTHING
         self.status = 0
         self._method = method
-        self._flows = False  # a plain piece of the body changes nothing and goes out as it is
+        # True where a piece of the body that is not the last goes out as it is and changes nothing here: such a message
+        # need not come by :meth:`accept`.
+        self.flows = False
         self._silent = False  # no body goes out, whatever the app sends
         self._promised: int | None = None  # content-length, in bytes
         self._sent = 0
@@ -119,18 +121,6 @@ class ResponseMachine:
     def may_end(self) -> bool:
         """True for a response that has begun, is not complete, and has promised no length."""
         return self.state in (ResponseState.BARE_HEAD, ResponseState.HEAD) and self._promised is None
-
-    def plain(self, message: Mapping[str, Any]) -> bytes | None:
-        """The short way of nearly every message: the data of one that changes nothing here, goes out as it is and is
-        not the last. None for all others, which are for :meth:`accept`."""
-        if self._flows:
-            try:
-                if message["type"] == BODY and message["more_body"]:
-                    data = message["body"]
-                    return data if type(data) is bytes else None
-            except (TypeError, KeyError, IndexError):
-                pass
-        return None
 
     def accept(self, message: Mapping[str, Any]) -> Start | Body | PathSend:
         """Takes the app's next message. Raises AppError, and then nothing has changed."""
@@ -195,7 +185,7 @@ class ResponseMachine:
                 raise AppError(f"the body ends after {sent} bytes, its content-length says {self._promised}")
             self._sent = sent
         self.state = state
-        self._flows = not last and self._promised is None and not self._silent
+        self.flows = not last and self._promised is None and not self._silent
         return Body(data, last)
 
     def _accept_path(self, message: Mapping[str, Any]) -> PathSend:
