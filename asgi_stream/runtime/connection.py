@@ -1,6 +1,6 @@
 """One client connection to the Runtime API: a request out, a reply in, over any :class:`Stream`.
 
-Writes have a fast path and a slow one. A message usually fits into the socket's buffer: then it is one ``sendmsg`` and
+Writes have a fast path and a slow one. A message usually fits into the socket's buffer: then it is one system call and
 nothing else. Where it does not, the rest waits its turn behind a lock, and a writer that is cancelled there leaves its
 half-sent bytes to whoever writes next, so that a chunk is never torn.
 """
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from asgi_stream.runtime.streams import Connect, Stream
     from asgi_stream.sinks import Buffer
 
-__all__ = ["Connection", "ConnectionLost", "EarlyReply"]
+__all__ = ["SMALL", "Connection", "ConnectionLost", "EarlyReply"]
+
+# So many bytes are faster copied together than gathered by the kernel. More than that is never copied.
+SMALL = 2048
 
 
 class ConnectionLost(ConnectionError):
@@ -81,16 +84,17 @@ class Connection:
         """
         if self._slow or self._rest or self._stream is None:
             return buffers
+        size = sum(map(len, buffers))
         try:
-            taken = self._stream.write(buffers)
+            taken = self._stream.send(b"".join(buffers)) if size <= SMALL else self._stream.write(buffers)
         except BlockingIOError:
             taken = 0
         except OSError:
             return buffers  # the next write will say the same, to somebody who can explain it
-        return () if taken == sum(map(len, buffers)) else _after(buffers, taken)
+        return () if taken == size else _after(buffers, taken)
 
     def try_send_small(self, data: bytes) -> Sequence[Buffer]:
-        """As :meth:`try_send`, for a little data: to copy it together is faster than to have it gathered."""
+        """As :meth:`try_send`, for no more than SMALL bytes in one piece."""
         if self._slow or self._rest or self._stream is None:
             return (data,)
         try:

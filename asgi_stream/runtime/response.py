@@ -8,7 +8,7 @@ for an invocation in mid-stream.
 from __future__ import annotations
 
 from asgi_stream.errors import AppError, StreamClosed
-from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
+from asgi_stream.runtime.connection import SMALL, ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import CRLF, chunk_size
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import buffered_response, invocation_error, stream_end, stream_response
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from asgi_stream.sinks import Buffer
 
 __all__ = ["ResponseStream"]
-
-# Messages of up to so many bytes are copied into one buffer with what HTTP puts around them; larger ones never are.
-SMALL = 2048
 
 
 class ResponseStream(Sink):

@@ -2,7 +2,8 @@
 
 glibc's ``setenv``, which ``os.environ`` calls, never frees a value: each trace id, and each is another, leaves some 150
 bytes, 15 MB after 100,000 invocations. ``putenv`` puts memory of ours into the environment instead, one buffer that is
-written over. Getting at it takes ctypes, whose import no cold start should pay for: the first values go the plain way.
+written over. Getting at it takes ctypes, whose import no cold start should pay for, nor an environment that serves few
+invocations: the first values go the plain way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["set_trace_id"]
 
 NAME = "_X_AMZN_TRACE_ID"
-PLAIN = 100  # values
+PLAIN = 1000  # values, of some 150 KB
 LONGEST = 1024  # bytes of a value; X-Ray's have some 75
 
 _values = 0
