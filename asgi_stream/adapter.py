@@ -175,8 +175,8 @@ class StreamingAdapter:
             base_path=self.config.api_gateway_base_path,
         )
         if trace := _trace_id(context):
-            rest = [header for header in scope["headers"] if header[0] != b"x-amzn-trace-id"]
-            scope["headers"] = [*rest, (b"x-amzn-trace-id", trace)]
+            headers = scope["headers"] = [header for header in scope["headers"] if header[0] != b"x-amzn-trace-id"]
+            headers.append((b"x-amzn-trace-id", trace))
         # The names that Mangum gave them: apps read these already.
         scope["aws.event"] = event
         scope["aws.context"] = context

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from asgi_stream.errors import ConfigurationError
+from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any
+    from typing import Any, Self
 
 __all__ = ["INVOKE_MODES", "LIFESPAN_MODES", "Config", "load_config"]
 
@@ -37,18 +37,46 @@ TEXT_MIME_TYPES = (
 RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_EXEC_WRAPPER", "ASGI_STREAM_LOOP", "ASGI_STREAM_SHUTDOWN_EXTENSION"})
 
 
-class Config(NamedTuple):
+class Config(Record):
     """How a :class:`~asgi_stream.StreamingAdapter` works. Each field is described there."""
 
-    lifespan: str = "auto"
-    invoke_mode: tuple[tuple[str, str], ...] = ()
-    root_path: str = ""
-    api_gateway_base_path: str = ""
-    text_mime_types: tuple[str, ...] = TEXT_MIME_TYPES
-    exclude_headers: frozenset[bytes] = frozenset()
-    deadline_margin: float | None = None
-    workers: int = 1
-    share_writes: bool = False
+    __slots__ = ()
+    lifespan: str
+    invoke_mode: tuple[tuple[str, str], ...]
+    root_path: str
+    api_gateway_base_path: str
+    text_mime_types: tuple[str, ...]
+    exclude_headers: frozenset[bytes]
+    deadline_margin: float | None
+    workers: int
+    share_writes: bool
+
+    def __new__(
+        cls,
+        lifespan: str = "auto",
+        invoke_mode: tuple[tuple[str, str], ...] = (),
+        root_path: str = "",
+        api_gateway_base_path: str = "",
+        text_mime_types: tuple[str, ...] = TEXT_MIME_TYPES,
+        exclude_headers: frozenset[bytes] = frozenset(),
+        deadline_margin: float | None = None,
+        workers: int = 1,
+        share_writes: bool = False,
+    ) -> Self:
+        return tuple.__new__(
+            cls,
+            (
+                lifespan,
+                invoke_mode,
+                root_path,
+                api_gateway_base_path,
+                text_mime_types,
+                exclude_headers,
+                deadline_margin,
+                workers,
+                share_writes,
+            ),
+        )
 
     def streams(self, source: str) -> bool:
         """True if the answer to an event of this source is to be streamed, where it can be."""

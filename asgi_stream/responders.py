@@ -79,8 +79,8 @@ class StreamingResponder(_Responder):
         self.put = sink.put  # type: ignore[method-assign]
         self.end = sink.end
 
-    async def start(self, status: int, headers: Headers) -> None:
-        await self._sink.start(self._source.to_prelude(status, self._kept(headers)))
+    def start(self, status: int, headers: Headers) -> Awaitable[None]:
+        return self._sink.start(self._source.to_prelude(status, self._kept(headers)))
 
 
 class BufferedResponder(_Responder):

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import enum
 import json
-from typing import NamedTuple
+
+from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
-    from typing import Protocol, TypeAlias
+    from collections.abc import Awaitable, Generator, Mapping, Sequence
+    from typing import Protocol, Self, TypeAlias
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -31,14 +32,15 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["CALLS", "Prelude", "Sink", "SinkState", "SinkStateError"]
+__all__ = ["CALLS", "DONE", "Prelude", "Sink", "SinkState", "SinkStateError"]
 
 
 DELIMITER = bytes(8)
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
+_quote = json.encoder.encode_basestring_ascii
 
 
-class Prelude(NamedTuple):
+class Prelude(Record):
     """What precedes the body of an HTTP response on Lambda's stream.
 
     ``status`` is the status code; ``headers`` maps lower-case names to values, duplicates already joined;
@@ -46,13 +48,30 @@ class Prelude(NamedTuple):
     Gateway REST APIs, where it wins over ``headers``. (AWS: "HTTP integration response" metadata.)
     """
 
+    __slots__ = ()
     status: int
     headers: Mapping[str, str]
-    cookies: Sequence[str] = ()
-    multi_value_headers: Mapping[str, Sequence[str]] | None = None
+    cookies: Sequence[str]
+    multi_value_headers: Mapping[str, Sequence[str]] | None
+
+    def __new__(
+        cls,
+        status: int,
+        headers: Mapping[str, str],
+        cookies: Sequence[str] = (),
+        multi_value_headers: Mapping[str, Sequence[str]] | None = None,
+    ) -> Self:
+        return tuple.__new__(cls, (status, headers, cookies, multi_value_headers))
 
     def encode(self) -> bytes:
         """Returns the bytes that open the stream: a JSON object, then the delimiter of 8 NUL bytes."""
+        if not self.cookies and self.multi_value_headers is None and type(self.status) is int:
+            try:
+                headers = ",".join([f"{_quote(name)}:{_quote(value)}" for name, value in self.headers.items()])
+            except TypeError:
+                pass  # a header that is no text, and may be JSON all the same
+            else:
+                return b'{"statusCode":%d,"headers":{%b}}%b' % (self.status, headers.encode("ascii"), DELIMITER)
         fields: dict[str, object] = {"statusCode": self.status, "headers": dict(self.headers)}
         if self.cookies:
             fields["cookies"] = list(self.cookies)
@@ -85,8 +104,21 @@ class SinkStateError(RuntimeError):
     """Raised when a sink is called out of turn: a fault of the caller in this package, not of an app."""
 
 
+class _Done:
+    """Nothing to wait for: cheaper than a coroutine that waits for nothing."""
+
+    def __await__(self) -> Generator[None]:
+        return iter(())  # type: ignore[return-value]  # as good as a generator to who awaits it
+
+
+DONE = _Done()
+
+
 class Sink:
-    """One response on its way out. Subclasses say what happens in ``_start``, ``_write`` and so on."""
+    """One response on its way out. Subclasses say what happens in ``_start``, ``_write`` and so on.
+
+    What a call gives back must be awaited at once.
+    """
 
     __slots__ = ("state", "watcher")
 
@@ -102,10 +134,10 @@ class Sink:
         """True once the response has ended in its one way."""
         return self.state is SinkState.ENDED or self.state is SinkState.ABORTED
 
-    async def start(self, prelude: Prelude) -> None:
+    def start(self, prelude: Prelude) -> Awaitable[None]:
         """Sends status, headers and cookies on their way. Raises StreamClosed if the peer is gone."""
         self._advance("start")
-        await self._start(prelude)
+        return self._start(prelude)
 
     async def open(self, content_type: str) -> None:
         """Begins a raw stream: no status, no headers but this one. Raises StreamClosed if the peer is gone."""
@@ -127,10 +159,10 @@ class Sink:
             self._advance("write")
         return self._write(data) if data else None
 
-    async def end(self, data: Buffer = b"") -> None:
+    def end(self, data: Buffer = b"") -> Awaitable[None]:
         """Ends the response well, after a last piece of the body if there is one. Raises StreamClosed."""
         self._advance("end")
-        await self._end(data)
+        return self._end(data)
 
     async def reply(self, payload: bytes, content_type: str = "application/json") -> None:
         """Gives a whole, buffered answer: a JSON text unless said otherwise. Raises StreamClosed."""
@@ -151,7 +183,7 @@ class Sink:
         except KeyError:
             raise SinkStateError(f"{call}() on a response that is {self.state.value}") from None
 
-    async def _start(self, prelude: Prelude) -> None:
+    def _start(self, prelude: Prelude) -> Awaitable[None]:
         raise NotImplementedError
 
     async def _open(self, content_type: str) -> None:
@@ -160,7 +192,7 @@ class Sink:
     async def _write(self, data: Buffer) -> None:
         raise NotImplementedError
 
-    async def _end(self, data: Buffer) -> None:
+    def _end(self, data: Buffer) -> Awaitable[None]:
         raise NotImplementedError
 
     async def _reply(self, payload: bytes, content_type: str) -> None:

@@ -170,7 +170,7 @@ def test_an_unknown_argument() -> None:
 
 def test_a_configuration_is_frozen() -> None:
     with pytest.raises(AttributeError):
-        config().lifespan = "off"  # type: ignore[misc]
+        config().lifespan = "off"
 
 
 @pytest.mark.parametrize(

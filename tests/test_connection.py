@@ -262,6 +262,46 @@ class TestSocketStream:
         theirs.close()
         stream.close()
 
+    async def test_a_reader_goes_on_in_the_turn_that_brings_the_bytes(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        stream = SocketStream(ours)
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0)
+        theirs.send(b"!")
+        turns = 0
+        while stream._looked_at == 0.0:
+            await asyncio.sleep(0)
+            turns += 1
+            assert turns < 1000
+        assert reading.done()
+        assert await reading == b"!"
+        theirs.close()
+        stream.close()
+
+    @pytest.mark.parametrize("says", [True, False])
+    async def test_a_reader_that_is_cancelled_loses_nothing(self, says: bool) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        stream = SocketStream(ours)
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        reading.cancel()
+        if says:
+            theirs.send(b"!")
+            stream._on_readable()  # before the task has heard of its end
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        if not says:
+            theirs.send(b"!")
+        assert await stream.read() == b"!"
+        theirs.close()
+        stream._ahead = OSError("broken")
+        with pytest.raises(OSError, match="broken"):
+            await stream.read()
+        stream.close()
+
     async def test_a_closed_peer_is_stale(self) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)

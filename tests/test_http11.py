@@ -115,6 +115,37 @@ def test_any_fragmentation_gives_the_same_replies(data: st.DataObject) -> None:
     assert replies_of(pieces) == [reply for _, reply in chosen]
 
 
+LINES = st.sampled_from(
+    [
+        b"Content-Type: application/json", b"content-type:text/plain", b"X: a b", b"X:  a", b"X: a ", b"X:", b"X: ",
+        b"X: a: b", b"X: \xfc", b"X: a\tb", b"X: a\x00", b"X: a\nY: b", b"no colon", b" folded", b"Connection: close",
+        b"Connection: keep-alive", b"Content-Length: 3", b"Content-Length: 2", b"Content-Length: 03",
+        b"Content-Length: +3", b"Content-Length: 999", b"Transfer-Encoding: chunked",
+        b"Lambda-Runtime-Trace-Id: Root=1",
+    ]
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.1 202 Accepted", b"HTTP/1.1 200 Fine", b"HTTP/1.0 200 OK"]),
+    st.lists(LINES, max_size=4),
+    st.sampled_from([b"", b"abc", b"abcd", b"3\r\nabc\r\n0\r\n\r\n"]),
+)
+def test_a_reply_in_one_piece_is_the_reply_in_many(first: bytes, lines: list[bytes], body: bytes) -> None:
+    """The short way of a reply that comes whole must not be told from the long one."""
+    data = b"\r\n".join([first, b"Content-Length: 3", *lines]) + b"\r\n\r\n" + body
+
+    def outcome(pieces: list[bytes]) -> object:
+        try:
+            return replies_of(pieces)
+        except ProtocolError:
+            return ProtocolError
+
+    in_many = outcome([data[i : i + 1] for i in range(len(data))])
+    assert outcome([data]) == in_many
+    assert outcome([data]) == in_many  # now that the names are known
+
+
 @given(st.binary(max_size=300), st.booleans())
 def test_any_bytes_give_replies_or_the_one_error(data: bytes, after_a_head: bool) -> None:
     parser = ReplyParser()

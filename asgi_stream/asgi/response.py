@@ -10,11 +10,12 @@ from __future__ import annotations
 import enum
 
 from asgi_stream.errors import AppError
+from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Self
 
     from asgi_stream.sinks import Buffer
 
@@ -54,51 +55,47 @@ _REASONS = {
 # RFC 9110, 5.1 and 5.5: a token; no line ends or NUL, no white space around.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CONTROLS = bytes((*range(9), *range(10, 32), 127))
+# Names of headers that were checked, as the app gave them and in lower case: it sends the same ones again and again.
+_names: dict[bytes, bytes] = {}
+MOST_NAMES = 500
+LONGEST_NAME = 64
 
 
-class _Step:
-    """What a message means. No named tuples, for each would cost a cold start a tenth of a millisecond."""
-
-    __slots__: tuple[str, ...] = ()
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class Start(_Step):
+class Start(Record):
     """Status and headers, checked."""
 
-    __slots__ = ("headers", "status")
+    __slots__ = ()
+    status: int
+    headers: list[tuple[bytes, bytes]]
 
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.status = status
-        self.headers = headers
+    def __new__(cls, status: int, headers: list[tuple[bytes, bytes]]) -> Self:
+        return tuple.__new__(cls, (status, headers))
 
 
-class Body(_Step):
+class Body(Record):
     """A piece of the body as it must go out: empty where the request or status allows none."""
 
-    __slots__ = ("data", "last")
+    __slots__ = ()
+    data: Buffer
+    last: bool
 
-    def __init__(self, data: Buffer, last: bool) -> None:
-        self.data = data
-        self.last = last
+    def __new__(cls, data: Buffer, last: bool) -> Self:
+        return tuple.__new__(cls, (data, last))
 
 
-class PathSend(_Step):
+class PathSend(Record):
     """A file that is the whole body: its absolute path, and its length if the headers promise one, in bytes.
 
     ``silent`` where the request or status allows no body. (ASGI extension "Path Send".)
     """
 
-    __slots__ = ("path", "promised", "silent")
+    __slots__ = ()
+    path: str
+    promised: int | None
+    silent: bool
 
-    def __init__(self, path: str, promised: int | None, silent: bool) -> None:
-        self.path = path
-        self.promised = promised
-        self.silent = silent
+    def __new__(cls, path: str, promised: int | None, silent: bool) -> Self:
+        return tuple.__new__(cls, (path, promised, silent))
 
 
 class ResponseMachine:
@@ -207,12 +204,20 @@ def _headers(headers: Any) -> list[tuple[bytes, bytes]]:
         if not isinstance(name, bytes) or not isinstance(value, bytes):
             kind = type(value).__name__
             raise AppError(f"a header of {START} must be a pair of bytes: {name!r:.100} comes with {kind}")
-        if not name or name.translate(None, _TOKEN):
-            raise AppError(f"{name!r:.100} is not a legal header name")
+        lower = _names.get(name) or _name(name)
         if len(value.translate(None, _CONTROLS)) < len(value):
             raise AppError(f"the header {name.decode('ascii')} has an illegal value: it holds a control character")
-        checked.append((name.lower(), value.strip(b" \t")))
+        checked.append((lower, value.strip(b" \t")))
     return checked
+
+
+def _name(name: bytes) -> bytes:
+    if not name or name.translate(None, _TOKEN):
+        raise AppError(f"{name!r:.100} is not a legal header name")
+    lower = bytes(name).lower()
+    if len(_names) < MOST_NAMES and len(name) <= LONGEST_NAME:
+        _names[bytes(name)] = lower
+    return lower
 
 
 def _content_length(headers: list[tuple[bytes, bytes]]) -> int | None:

@@ -39,7 +39,7 @@ def http_scope(
         if has_prefix(inner, base_path):
             path, raw_path = add_prefix(*remove_prefix(inner, raw_inner, base_path), stage)
     root = root_path if root_path and has_prefix(root_path, stage) else stage + root_path
-    if not has_prefix(path, root):
+    if root and not has_prefix(path, root):
         path, raw_path = add_prefix(*remove_prefix(path, raw_path, stage), root)
     return {
         "type": "http",

@@ -13,7 +13,7 @@ from asgi_stream.runtime.http11 import ProtocolError, Reply, ReplyParser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from asgi_stream.runtime.requests import Request
     from asgi_stream.runtime.streams import Connect, Stream
@@ -57,24 +57,38 @@ class Connection:
 
     async def request(self, request: Request) -> Reply:
         """Sends a whole request and returns its reply, an early one too. Raises ConnectionLost."""
-        try:
-            await self.begin(request)
-        except EarlyReply as early:
-            return early.reply
+        if left := self.try_begin(request):
+            try:
+                await self.begin_slowly(left)
+            except EarlyReply as early:
+                return early.reply
         return await self.reply()
 
     async def begin(self, request: Request, *more: Buffer) -> None:
         """Sends a request's head (and ``more`` in the same write). Raises ConnectionLost and EarlyReply."""
+        if left := self.try_begin(request, *more):
+            await self.begin_slowly(left)
+
+    def try_begin(self, request: Request, *more: Buffer) -> Sequence[Buffer]:
+        """Begins a request on the connection that is open, and hands over what goes at once.
+
+        Returns what is left, for :meth:`begin_slowly`. Raises ProtocolError for a request that cannot be written.
+        """
         head = request.encode(self.host)
         self.left_out = False
         if self._stream is not None and (not self._parser.idle or self._stream.is_stale()):
             self.close()
+        return self.try_send((head, *more))
+
+    async def begin_slowly(self, left: Sequence[Buffer]) -> None:
+        """Sends what :meth:`try_begin` has left. Raises ConnectionLost and EarlyReply."""
         if self._stream is None:
             try:
                 self._stream = await self._connect()
             except OSError as error:
                 raise ConnectionLost(f"the Runtime API at {self.host} cannot be reached: {error}") from error
-        if left := self.try_send((head, *more)):
+            left = self.try_send(left)
+        if left:
             await self.send(left)
 
     def try_send(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
@@ -172,19 +186,22 @@ class Connection:
         finally:
             self.close()
 
-    async def reply(self) -> Reply:
+    def reply(self) -> Awaitable[Reply]:
         """Waits for the reply to what was sent. Raises ConnectionLost."""
-        if self._rest:
-            try:
-                await self.send(())
-            except EarlyReply as early:
-                return early.reply
+        return self._reply_behind_the_rest() if self._rest else self._read_reply()
+
+    async def _reply_behind_the_rest(self) -> Reply:
+        try:
+            await self.send(())
+        except EarlyReply as early:
+            return early.reply
         return await self._read_reply()
 
     async def _read_reply(self) -> Reply:
+        parser = self._parser
         try:
-            while (reply := self._parser.next_reply()) is None:
-                self._parser.receive_data(await self._live().read())
+            while (reply := parser.next_reply()) is None:
+                parser.receive_data(await self._live().read())
         except (OSError, ProtocolError) as error:
             self.close()
             raise ConnectionLost(f"no reply from the Runtime API: {error}") from error

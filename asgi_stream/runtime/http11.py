@@ -8,11 +8,12 @@ is larger than an event (6 MB), so none needs to be streamed. Rules come from RF
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Self
 
     from asgi_stream.sinks import Buffer
 
@@ -41,13 +42,17 @@ class ProtocolError(Exception):
     """Raised for a reply that is not HTTP/1.1, and for a request that could not be written as such."""
 
 
-class Reply(NamedTuple):
+class Reply(Record):
     """A whole reply. Header names are lower-case; of a repeated header the values are joined with a comma."""
 
+    __slots__ = ()
     status: int
     headers: Mapping[str, str]
     body: bytes
     keep_alive: bool
+
+    def __new__(cls, status: int, headers: Mapping[str, str], body: bytes, keep_alive: bool) -> Self:
+        return tuple.__new__(cls, (status, headers, body, keep_alive))
 
 
 def request_line(method: str, target: str) -> bytes:
@@ -121,6 +126,47 @@ def _status_line(line: str) -> tuple[int, bool] | None:
     return int(code), version == "HTTP/1.1 "
 
 
+def _keeps_alive(headers: Mapping[str, str], is_1_1: bool) -> bool:
+    connection = headers.get("connection")
+    if not connection:
+        return is_1_1
+    tokens = {token.strip().lower() for token in connection.split(",")}
+    return "close" not in tokens and (is_1_1 or "keep-alive" in tokens)
+
+
+# The short way: a reply as the Runtime API writes nearly each, read in one piece.
+_USUAL = {"HTTP/1.1 200 OK": 200, "HTTP/1.1 202 Accepted": 202}
+
+
+def _whole_reply(data: bytes) -> Reply | None:
+    """Returns the reply that is just these bytes; None for whatever else they are, and for what is unusual in it."""
+    end = data.find(b"\r\n\r\n", 0, MAX_HEAD)
+    if end < 0:
+        return None
+    text = data[:end].decode("latin-1")
+    first, *lines = text.split("\r\n")
+    status = _USUAL.get(first)
+    # No space around a value but the one before it, nothing but ASCII, no control character.
+    if status is None or ":  " in text or " \r\n" in text or not text.isascii() or not "".join(lines).isprintable():
+        return None
+    try:
+        headers = {_names[line[0]]: line[1] for line in [line.split(": ", 1) for line in lines]}
+    except (KeyError, IndexError):
+        return None  # a name that has not come before, or no space behind the colon
+    length = headers.get("content-length", "")
+    body = data[end + 4 :]
+    if (
+        len(headers) < len(lines)
+        or "transfer-encoding" in headers
+        or text[-1] == " "
+        or not length.isdigit()
+        or len(length) > 18
+        or int(length) != len(body)
+    ):
+        return None
+    return Reply(status, headers, body, _keeps_alive(headers, True))
+
+
 # What a parser reads next, as messages call it. Not an enum: that too costs a cold start more than it gives.
 _HEAD = "head"
 _LENGTH = "body of known length"
@@ -139,9 +185,10 @@ class ReplyParser:
     One parser serves one connection, reply after reply; what follows a reply stays for the next.
     """
 
-    __slots__ = ("_body", "_buffer", "_eof", "_head", "_left", "_scanned", "_state")
+    __slots__ = ("_body", "_buffer", "_data", "_eof", "_head", "_left", "_scanned", "_state")
 
     def __init__(self) -> None:
+        self._data = b""  # what has come first between two replies: nearly always the next one, whole
         self._buffer = bytearray()
         self._body = bytearray()
         self._eof = False
@@ -153,14 +200,22 @@ class ReplyParser:
     @property
     def idle(self) -> bool:
         """True between replies, when not one byte of the next has come."""
-        return self._state is _HEAD and not self._buffer and not self._eof
+        return self._state is _HEAD and not self._buffer and not self._data and not self._eof
 
     def receive_data(self, data: bytes) -> None:
         """Takes bytes as they came; ``b""`` says that the server has closed the connection."""
-        if data:
-            self._buffer += data
-        else:
+        if not data:
             self._eof = True
+        elif self._state is _HEAD and not self._buffer and not self._data:
+            self._data = data
+        else:
+            self._unpack()
+            self._buffer += data
+
+    def _unpack(self) -> None:
+        if self._data:
+            self._buffer += self._data
+            self._data = b""
 
     def next_reply(self) -> Reply | None:
         """Returns the next whole final reply, or None if more bytes are needed.
@@ -168,6 +223,14 @@ class ReplyParser:
         Informational replies (1xx) are passed over. Raises ProtocolError for what is not HTTP/1.1, and for a
         connection that was closed in the middle of a reply or before one.
         """
+        if self._data:
+            reply = _whole_reply(self._data)
+            if reply is not None:
+                self._data = b""
+                if not reply.keep_alive:
+                    self._state = _CLOSED
+                return reply
+            self._unpack()
         if not (self._buffer or self._eof or self._state is _CLOSED):
             return None
         if self._state is _CLOSED:
@@ -209,11 +272,7 @@ class ReplyParser:
             if status == 101:
                 raise ProtocolError("the server wants to switch protocols")
             return True
-        keep_alive = is_1_1
-        if connection := headers.get("connection"):
-            tokens = {token.strip().lower() for token in connection.split(",")}
-            keep_alive = "close" not in tokens and (is_1_1 or "keep-alive" in tokens)
-        self._head = (status, headers, keep_alive)
+        self._head = (status, headers, _keeps_alive(headers, is_1_1))
         self._state = self._body_state(status, headers)
         return True
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar
 
     from asgi_stream.runtime.connection import Connection
+    from asgi_stream.runtime.http11 import Reply
     from asgi_stream.runtime.reports import ErrorReport
     from asgi_stream.runtime.requests import Invocation
     from asgi_stream.runtime.shared_writes import Watchdog
@@ -108,6 +109,7 @@ class Runtime:
         self._held: asyncio.Task[None] | None = None
         self._snap_start = snap_start
         self._started = started  # called once the handler is
+        self._margin: float | None = getattr(handler, "deadline_margin", None)
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
@@ -229,38 +231,34 @@ class Runtime:
         if not self._managed_instances:
             set_trace_id(invocation.trace_id)
         variables = self._variables.copy()
-        variables.run(trace_id.set, invocation.trace_id)
-        variables.run(logs.bind, invocation.request_id, invocation.tenant_id, invocation.trace_id)
+        variables.run(_bind, invocation)
+        sink = (ResponseStream if self._watchdog is None else self._watchdog.response)(connection, invocation)
         try:
-            await self._serve_one(variables, invocation, connection)
+            error = await self._watched(variables, invocation, sink)
+            sink.watcher = None  # a circle otherwise, which keeps the event until somebody looks for garbage
+            if error is not None:
+                await self._conclude(error, sink, invocation.request_id)
+            self._judge(await sink.settle(), sink, invocation.request_id)
         finally:
             logs.unbind(invocation.request_id)
 
-    async def _serve_one(self, variables: contextvars.Context, invocation: Invocation, connection: Connection) -> None:
-        new = ResponseStream if self._watchdog is None else self._watchdog.response
-        sink = new(connection, invocation)
-        error = await self._watched(variables, invocation, sink)
-        sink.watcher = None  # a circle otherwise, which keeps the event until somebody looks for garbage
-        if error is not None:
-            await self._conclude(error, sink, invocation.request_id)
-        reply = await sink.settle()
+    def _judge(self, reply: Reply | None, sink: ResponseStream, request_id: str) -> None:
+        """Looks at how Lambda took a response. Raises Fatal."""
         logs.flush()  # what a buffer holds would wait for the next invocation
         if sink.lost is not None:
-            log("WARNING", str(sink.lost), invocation.request_id)
+            log("WARNING", str(sink.lost), request_id)
         if reply is None:
             if not self._managed_instances:
                 # Whether the invocation has ended there, only Lambda knows; asked, it might hand it out again.
                 raise Fatal("Lambda has dropped the connection in place of a reply to the response")
             return
         outcome = verdict(reply)
+        if outcome is Verdict.ACCEPTED:
+            return
+        answer = f"status {reply.status}, {reply.body[:500]!r}"
         if outcome is Verdict.FATAL and not self._managed_instances:
-            raise Fatal(f"Lambda answered with status {reply.status}, {reply.body[:500]!r}")
-        if outcome is not Verdict.ACCEPTED:
-            log(
-                "ERROR",
-                f"Lambda refused the response: status {reply.status}, {reply.body[:500]!r}",
-                invocation.request_id,
-            )
+            raise Fatal(f"Lambda answered with {answer}")
+        log("ERROR", f"Lambda refused the response: {answer}", request_id)
 
     async def _watched(
         self, variables: contextvars.Context, invocation: Invocation, sink: Sink
@@ -268,8 +266,7 @@ class Runtime:
         """Runs the handler, as long as its deadline allows; returns what it raised."""
         countdown = None
         if invocation.deadline_ms is not None:
-            margin = getattr(self._handler, "deadline_margin", None)
-            countdown = Countdown(sink, invocation.request_id, invocation.deadline_ms / 1000, margin)
+            countdown = Countdown(sink, invocation.request_id, invocation.deadline_ms / 1000, self._margin)
             self._block_watch.add(invocation.request_id, countdown.ends)
         task = _task(self._attempt(invocation, sink), variables)
         if self._abandoned:
@@ -311,6 +308,12 @@ class Runtime:
                 await sink.abort(error)
 
 
+def _bind(invocation: Invocation) -> None:
+    """In the context variables of an invocation: whose they are."""
+    trace_id.set(invocation.trace_id)
+    logs.bind(invocation.request_id, invocation.tenant_id, invocation.trace_id)
+
+
 def _task(work: Coroutine[Any, Any, T], variables: contextvars.Context) -> asyncio.Task[T]:
     """A task that has begun, where Python can do so: a handler that waits for nothing costs no turn of the loop."""
     loop = asyncio.get_running_loop()
@@ -319,12 +322,17 @@ def _task(work: Coroutine[Any, Any, T], variables: contextvars.Context) -> async
     return loop.create_task(work, context=variables)
 
 
-_from_json = json.JSONDecoder().decode
+_json = json.JSONDecoder()
 
 
 def _decode(event: bytes) -> Any:
     try:
-        return _from_json(event.decode("utf-8", "surrogatepass"))
+        text = event.decode("utf-8", "surrogatepass")
+        if text[:1] == "{" and text[-1] == "}":
+            value, end = _json.raw_decode(text)
+            if end == len(text):
+                return value
+        return _json.decode(text)  # which knows what may stand around it
     except (ValueError, RecursionError) as error:
         raise EventError(f"the event is not JSON: {error}") from error
 

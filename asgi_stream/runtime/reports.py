@@ -11,11 +11,13 @@ import json
 import os
 import traceback
 from binascii import b2a_base64
-from typing import NamedTuple
+
+from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
 __all__ = ["ErrorReport", "describe", "stems_from"]
 
@@ -31,17 +33,21 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _IMPORT_SYSTEM = ("<frozen importlib", os.path.join("importlib", "__init__.py"))
 
 
-class ErrorReport(NamedTuple):
+class ErrorReport(Record):
     """An error as Lambda is told of it.
 
     ``kind`` is the header's value, such as ``Function.ValueError``; ``error_type`` the class name or AWS's
     documented init error type; ``stack`` the formatted frames, innermost last.
     """
 
+    __slots__ = ()
     kind: str
     error_type: str
     message: str
     stack: tuple[str, ...]
+
+    def __new__(cls, kind: str, error_type: str, message: str, stack: tuple[str, ...]) -> Self:
+        return tuple.__new__(cls, (kind, error_type, message, stack))
 
     def to_json(self, limit: int = BODY_LIMIT) -> bytes:
         """Returns the JSON object in at most ``limit`` bytes (500 at least).

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import NamedTuple
 
 from asgi_stream import __version__
+from asgi_stream.records import Record
 from asgi_stream.runtime.http11 import CRLF, ProtocolError, Reply, header_lines, last_chunk, request_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Self, TypeAlias
 
     from asgi_stream.runtime.reports import ErrorReport
 
@@ -46,6 +46,7 @@ EXTENSION_API = "/2020-01-01/extension"
 EXTENSION_NAME = "asgi-stream"
 HTTP_RESPONSE = "application/vnd.awslambda.http-integration-response"
 ERROR_HEADERS = (("Content-Type", "application/vnd.aws.lambda.error+json"),)
+CLEAN_END = last_chunk()
 USER_AGENT = f"asgi-stream/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}.{sys.version_info[2]}"
 
 
@@ -82,32 +83,49 @@ def _usual(host: str, headers: Fields) -> bytes:
     return header_lines((("Host", host), ("User-Agent", USER_AGENT), *headers))
 
 
-class Invocation(NamedTuple):
+class Invocation(Record):
     """What ``/next`` gave. Fields that Lambda left out are None.
 
     ``deadline_ms`` is in milliseconds since the epoch; ``event`` is the raw body.
     """
 
+    __slots__ = ()
     request_id: str
     event: bytes
-    deadline_ms: int | None = None
-    function_arn: str | None = None
-    trace_id: str | None = None
-    client_context: str | None = None
-    cognito_identity: str | None = None
-    tenant_id: str | None = None
-    invocation_id: str | None = None
+    deadline_ms: int | None
+    function_arn: str | None
+    trace_id: str | None
+    client_context: str | None
+    cognito_identity: str | None
+    tenant_id: str | None
+    invocation_id: str | None
 
-
-# In the order of the fields.
-_INVOCATION_HEADERS = (
-    "lambda-runtime-invoked-function-arn",
-    "lambda-runtime-trace-id",
-    "lambda-runtime-client-context",
-    "lambda-runtime-cognito-identity",
-    "lambda-runtime-aws-tenant-id",
-    "lambda-runtime-invocation-id",
-)
+    def __new__(
+        cls,
+        request_id: str,
+        event: bytes,
+        deadline_ms: int | None = None,
+        function_arn: str | None = None,
+        trace_id: str | None = None,
+        client_context: str | None = None,
+        cognito_identity: str | None = None,
+        tenant_id: str | None = None,
+        invocation_id: str | None = None,
+    ) -> Self:
+        return tuple.__new__(
+            cls,
+            (
+                request_id,
+                event,
+                deadline_ms,
+                function_arn,
+                trace_id,
+                client_context,
+                cognito_identity,
+                tenant_id,
+                invocation_id,
+            ),
+        )
 
 
 # GET /2018-06-01/runtime/invocation/next
@@ -122,16 +140,21 @@ def parse_invocation(reply: Reply) -> Invocation:
     Raises ProtocolError if the reply has no request id that can stand in a path: nothing can be answered without it.
     Empty headers count as absent, as they may come on Managed Instances.
     """
-    headers = reply.headers
-    request_id = headers.get("lambda-runtime-aws-request-id")
+    get = reply.headers.get
+    request_id = get("lambda-runtime-aws-request-id")
     if not request_id or not request_id.isascii() or not request_id.isprintable() or " " in request_id:
         raise ProtocolError(f"/next came without a usable Lambda-Runtime-Aws-Request-Id: {request_id!r:.100}")
-    deadline = headers.get("lambda-runtime-deadline-ms") or ""
+    deadline = get("lambda-runtime-deadline-ms") or ""
     return Invocation(
         request_id,
         reply.body,
         int(deadline) if deadline.isascii() and deadline.isdigit() else None,
-        *[headers.get(name) or None for name in _INVOCATION_HEADERS],
+        get("lambda-runtime-invoked-function-arn") or None,
+        get("lambda-runtime-trace-id") or None,
+        get("lambda-runtime-client-context") or None,
+        get("lambda-runtime-cognito-identity") or None,
+        get("lambda-runtime-aws-tenant-id") or None,
+        get("lambda-runtime-invocation-id") or None,
     )
 
 
@@ -164,7 +187,7 @@ def buffered_response(invocation: Invocation, payload: bytes, content_type: str 
 
 def stream_end(report: ErrorReport | None = None) -> bytes:
     """Returns the end of a streamed response: clean, or in an error by trailers."""
-    return last_chunk(() if report is None else report.to_trailers())
+    return CLEAN_END if report is None else last_chunk(report.to_trailers())
 
 
 # POST /2018-06-01/runtime/invocation/{request id}/error

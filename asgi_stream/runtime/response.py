@@ -12,7 +12,7 @@ from asgi_stream.runtime.connection import SMALL, ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import CRLF, chunk_size
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import buffered_response, invocation_error, stream_end, stream_response
-from asgi_stream.sinks import Prelude, Sink, SinkState
+from asgi_stream.sinks import DONE, Prelude, Sink, SinkState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from asgi_stream.sinks import Buffer
 
 __all__ = ["ResponseStream"]
+
+END = CRLF + stream_end()  # behind the last chunk's data
 
 
 class ResponseStream(Sink):
@@ -42,9 +44,9 @@ class ResponseStream(Sink):
         self._owed = False  # a request has been sent whose reply has not been read
         self.lost: StreamClosed | None = None
 
-    async def _start(self, prelude: Prelude) -> None:
+    def _start(self, prelude: Prelude) -> Awaitable[None]:
         data = prelude.encode()
-        await self._begin(stream_response(self._invocation), chunk_size(data), data, CRLF)
+        return self._begin(stream_response(self._invocation), b"%x\r\n%b\r\n" % (len(data), data))
 
     async def _open(self, content_type: str) -> None:
         await self._begin(stream_response(self._invocation, content_type))
@@ -63,13 +65,16 @@ class ResponseStream(Sink):
     async def _write(self, data: Buffer) -> None:
         await self._send(_chunk(data))
 
-    async def _end(self, data: Buffer) -> None:
+    def _end(self, data: Buffer) -> Awaitable[None]:
         if self._connection.left_out:
-            error = AppError("a send was cancelled before its message had been taken: the response is not whole")
-            self.state = SinkState.STREAMING
-            await self.abort(error)
-            raise error
-        await self._send((*_chunk(data), stream_end()) if data else (stream_end(),), last=True)
+            return self._end_unwhole()
+        return self._send((b"%x\r\n" % len(data), data, END) if data else (stream_end(),), last=True)
+
+    async def _end_unwhole(self) -> None:
+        error = AppError("a send was cancelled before its message had been taken: the response is not whole")
+        self.state = SinkState.STREAMING
+        await self.abort(error)
+        raise error
 
     async def _abort(self, error: BaseException) -> None:
         report = describe(error)
@@ -81,15 +86,16 @@ class ResponseStream(Sink):
     async def _reply(self, payload: bytes, content_type: str) -> None:
         await self._begin(buffered_response(self._invocation, payload, content_type))
 
-    async def _begin(self, request: Request, *more: Buffer) -> None:
+    def _begin(self, request: Request, *more: Buffer) -> Awaitable[None]:
         self._owed = True
-        await self._guard(self._connection.begin(request, *more))
+        left = self._connection.try_begin(request, *more)
+        return self._guard(self._connection.begin_slowly(left)) if left else DONE
 
-    async def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:
+    def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
         if self.lost is not None:
             raise self.lost
-        if left := self._connection.try_send(buffers):
-            await self._guard(self._connection.send(left, last=last))
+        left = self._connection.try_send(buffers)
+        return self._guard(self._connection.send(left, last=last)) if left else DONE
 
     async def _guard(self, sending: Awaitable[None]) -> None:
         try:

@@ -107,9 +107,9 @@ class SharingStream(ResponseStream):
         self._shares = not left and self._quick >= FIRST and self._watchdog.runs()
         return self._guard(self._connection.send(left)) if left else None
 
-    async def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:
+    def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
         self._shares = False
-        await super()._send((*self._take(), *buffers), last=last)
+        return super()._send((*self._take(), *buffers), last=last)
 
     def _take(self) -> tuple[bytes, ...]:
         """Takes what is kept, to be written by the caller, before anything else."""

@@ -11,11 +11,13 @@ import asyncio
 import os
 import select
 import socket
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from typing import Protocol, TypeAlias
+    import contextvars
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from typing import Protocol, Self, TypeAlias
 
     from asgi_stream.sinks import Buffer
 
@@ -55,6 +57,8 @@ __all__ = ["SocketStream", "connector", "parse_address"]
 
 # Memory for more than 128 KiB at once is mapped for each read and unmapped behind it, which costs more than reading.
 READ_SIZE = 65_536
+# What was read so lately, in seconds, need not be looked for before a request goes out: it is a system call.
+RECENTLY = 0.001
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -99,6 +103,53 @@ def _above_the_standard_streams(sock: socket.socket) -> socket.socket:
         return socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 3))
 
 
+class _Arrival:
+    """What a reader of a stream awaits: like a future, but its task goes on in the very call that has read the bytes.
+
+    A future would have the task wait for the event loop's next turn, one for each reply. The methods are those that
+    :class:`asyncio.Task` asks of what it awaits; there is one task at a time.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asyncio_future_blocking = False
+        self._loop = loop
+        self._callback: Callable[[object], object] | None = None
+        self._context: contextvars.Context | None = None
+        self._cancelled = False
+
+    def __await__(self) -> Generator[Self]:
+        self._cancelled = False
+        self._asyncio_future_blocking = True
+        yield self
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[object], object], *, context: contextvars.Context) -> None:
+        self._callback, self._context = callback, context
+
+    def cancel(self, msg: object = None) -> bool:
+        if self._callback is None:
+            return False
+        self._loop.call_soon(self._callback, self, context=self._context)
+        self._callback = self._context = None
+        self._cancelled = True
+        return True
+
+    def result(self) -> None:
+        if self._cancelled:
+            raise asyncio.CancelledError
+
+    def come(self) -> None:
+        """Lets the task that waits go on; to be called from the event loop, and not in a task."""
+        callback, context = self._callback, self._context
+        if callback is not None and context is not None:
+            self._callback = self._context = None
+            context.run(callback, self)
+
+
 class SocketStream:
     """A connected, non-blocking TCP socket on the running event loop.
 
@@ -106,16 +157,29 @@ class SocketStream:
     system calls more. What comes while nobody reads is held back, one read of it; the rest stays with the peer.
     """
 
-    __slots__ = ("_ahead", "_loop", "_pid", "_poll", "_ready", "_sock", "_waiter", "_watched", "send", "write")
+    __slots__ = (
+        "_ahead",
+        "_arrival",
+        "_looked_at",
+        "_loop",
+        "_pid",
+        "_poll",
+        "_ready",
+        "_sock",
+        "_watched",
+        "send",
+        "write",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
-        self._ahead: bytes | OSError | None = None  # what came while nobody read
-        self._waiter: asyncio.Future[bytes] | None = None  # of read
+        self._ahead: bytes | OSError | None = None  # what came and nobody has read
+        self._arrival = _Arrival(self._loop)  # of read
         self._ready: asyncio.Future[bool] | None = None  # of wait_writable
         self._watched = False
+        self._looked_at = 0.0  # when something was read last
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         self._poll = poll.poll
@@ -143,21 +207,14 @@ class SocketStream:
                 return
             except OSError as error:
                 self._ahead = error
+            self._looked_at = monotonic()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(False)
-        if self._waiter is not None and not self._waiter.done():
-            self._hand_over(self._waiter)
-        if self._ahead is not None:
-            self._unwatch()
-
-    def _hand_over(self, waiter: asyncio.Future[bytes]) -> None:
-        ahead = self._ahead
-        if isinstance(ahead, OSError):
-            waiter.set_exception(ahead)
-        elif ahead is not None:
-            waiter.set_result(ahead)
-            if ahead:  # the end stays, for whoever reads again
-                self._ahead = None
+        try:
+            self._arrival.come()
+        finally:
+            if self._ahead is not None:
+                self._unwatch()
 
     async def wait_writable(self) -> bool:
         if self._ahead is not None:
@@ -175,18 +232,24 @@ class SocketStream:
             self._ready.set_result(True)
 
     async def read(self) -> bytes:
-        self._waiter = self._loop.create_future()
-        try:
-            if self._ahead is not None:
-                self._hand_over(self._waiter)
-            if self._ahead is None and not self._watched:
+        if self._ahead is None:
+            if not self._watched:
                 self._watch()
-            return await self._waiter
-        finally:
-            self._waiter = None
+            await self._arrival
+        ahead = self._ahead
+        if ahead is None:
+            raise AssertionError("a reader went on before anything came")
+        if isinstance(ahead, OSError):
+            raise ahead
+        if ahead:  # the end stays, for whoever reads again
+            self._ahead = None
+        return ahead
 
     def is_stale(self) -> bool:
-        return self._ahead is not None or bool(self._poll(0))
+        if self._ahead is not None:
+            return True
+        # Else the event loop would have told us, but for an app that has kept it from its turns.
+        return monotonic() - self._looked_at > RECENTLY and bool(self._poll(0))
 
     def close(self) -> None:
         self._unwatch()

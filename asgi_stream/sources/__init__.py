@@ -89,7 +89,8 @@ def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
     for source in extra:
         if source.matches(event):
             return source
-    for source in sources():
+    for name in NAMES:
+        source = _imported.get(name) or _import(name)
         if source.matches(event):
             return source
     keys = ", ".join(sorted(map(str, event))[:10]) or "none"

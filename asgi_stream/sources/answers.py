@@ -32,9 +32,30 @@ HOP_BY_HOP = frozenset(
 LAMBDA_LIMIT = 6 * 1024 * 1024  # bytes; AWS: the payload of a synchronous invocation
 
 
+# Names as text, in lower case: empty ones for headers that go no further.
+_names: dict[bytes, str] = {}
+MOST_NAMES = 500
+LONGEST_NAME = 64
+
+
 def _decode(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
-    return [pair for pair in pairs if pair[0] not in HOP_BY_HOP and pair[0][:6] != "proxy-"]
+    pairs = []
+    for raw_name, value in headers:
+        name = _names.get(raw_name)
+        if name is None:
+            name = _name(raw_name)
+        if name:
+            pairs.append((name, value.decode("latin-1")))
+    return pairs
+
+
+def _name(raw: bytes) -> str:
+    name = raw.decode("latin-1").lower()
+    if name in HOP_BY_HOP or name.startswith("proxy-"):
+        name = ""
+    if len(_names) < MOST_NAMES and len(raw) <= LONGEST_NAME:
+        _names[raw] = name
+    return name
 
 
 def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[str]]:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from asgi_stream.errors import EventError
 from asgi_stream.sources.forwarded import read_client
 from asgi_stream.sources.percent import quote_path, quote_query, unquote
-from asgi_stream.sources.request import build_request, encode, field, read_body, read_headers, read_method, text_field
+from asgi_stream.sources.request import (
+    build_request,
+    encode,
+    field,
+    object_field,
+    read_body,
+    read_headers,
+    read_method,
+    text_field,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +67,7 @@ def read_pairs(event: Mapping[str, Any], single: str, multi: str = "") -> list[t
                 raise EventError(f"the event's {multi}.{name} must be a list, not {type(values).__name__}")
             pairs += [(name, _text(value, f"{multi}.{name}")) for value in values]
     if not pairs:
-        pairs = list(field(event, single, dict, {}).items())
+        pairs = list(object_field(event, single).items())
         for name, value in pairs:
             if type(value) is not str:
                 _text(value, f"{single}.{name}")
@@ -73,10 +82,12 @@ def _text(value: object, name: str) -> str:
 
 def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -> HttpRequest:
     """Returns the request in a payload 2.0 event; ``decoded`` says that its rawPath is. Raises EventError."""
-    context = field(event, "requestContext", dict, {})
-    http = field(event, "requestContext.http", dict, {})
+    context = object_field(event, "requestContext")
+    http = object_field(context, "http", "requestContext.")
     raw_path = text_field(event, "rawPath") or "/"
-    cookies = field(event, "cookies", list, [])
+    cookies = event.get("cookies")
+    if cookies is not None and type(cookies) is not list:
+        raise EventError(f"the event's cookies must be a list, not {type(cookies).__name__}")
     if cookies and not all(isinstance(cookie, str) for cookie in cookies):
         raise EventError("the event's cookies must be a list of str")
     source_ip = text_field(http, "sourceIp", "requestContext.http.")
@@ -85,7 +96,7 @@ def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -
         path=raw_path if decoded else unquote(raw_path),
         raw_path=quote_path(raw_path) if decoded else encode(raw_path),
         query_string=encode(text_field(event, "rawQueryString")),
-        headers=read_headers(read_pairs(event, "headers"), cookies),
+        headers=read_headers(read_pairs(event, "headers"), cookies or ()),
         body=read_body(event),
         client=(source_ip, 0) if source_ip else None,
         host=text_field(context, "domainName", "requestContext."),

@@ -5,15 +5,14 @@ An event that is not shaped as AWS documents it is an :class:`~asgi_stream.error
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from asgi_stream.errors import EventError
+from asgi_stream.records import Record
 from asgi_stream.sources.forwarded import read_scheme, read_server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any, TypeVar
+    from typing import Any, Self, TypeVar
 
     T = TypeVar("T")
 
@@ -25,6 +24,7 @@ __all__ = [
     "encode",
     "encode_header",
     "field",
+    "object_field",
     "read_body",
     "read_headers",
     "read_method",
@@ -40,7 +40,7 @@ MOST_NAMES = 500
 LONGEST_NAME = 64
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(Record):
     """An HTTP request as its client sent it.
 
     ``raw_path`` and ``query_string`` are the bytes on the request line (no ``?``), ``path`` is decoded once;
@@ -49,6 +49,7 @@ class HttpRequest(NamedTuple):
     ASGI specification has it.
     """
 
+    __slots__ = ()
     method: str
     path: str
     raw_path: bytes
@@ -59,7 +60,25 @@ class HttpRequest(NamedTuple):
     server: tuple[str, int] | None
     scheme: str
     http_version: str
-    root_path: str = ""
+    root_path: str
+
+    def __new__(
+        cls,
+        method: str,
+        path: str,
+        raw_path: bytes,
+        query_string: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        client: tuple[str, int] | None,
+        server: tuple[str, int] | None,
+        scheme: str,
+        http_version: str,
+        root_path: str = "",
+    ) -> Self:
+        return tuple.__new__(
+            cls, (method, path, raw_path, query_string, headers, body, client, server, scheme, http_version, root_path)
+        )
 
 
 class Headers:
@@ -134,6 +153,16 @@ def text_field(part: Mapping[str, Any], key: str, where: str = "") -> str:
     raise EventError(f"the event's {where}{key} must be a str, not {type(value).__name__}")
 
 
+def object_field(part: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
+    """Returns the object ``part[key]``, an empty one where it is absent or null. Raises EventError."""
+    value = part.get(key)
+    if type(value) is dict:
+        return value
+    if value is None:
+        return {}
+    raise EventError(f"the event's {where}{key} must be a dict, not {type(value).__name__}")
+
+
 def read_method(part: Mapping[str, Any], key: str, where: str = "") -> str:
     """Returns the request's method in capitals. Raises EventError where ``part[key]`` does not hold one."""
     method = text_field(part, key, where)
@@ -174,7 +203,10 @@ def _name(raw: str) -> tuple[str, bytes]:
 def read_body(event: Mapping[str, Any]) -> bytes:
     """Returns the request's body. Raises EventError for base64 that is broken."""
     body = text_field(event, "body")
-    return decode_base64(body, "body") if field(event, "isBase64Encoded", bool, False) else encode(body)
+    is_base64 = event.get("isBase64Encoded")
+    if is_base64 is not None and type(is_base64) is not bool:
+        raise EventError(f"the event's isBase64Encoded must be a bool, not {type(is_base64).__name__}")
+    return decode_base64(body, "body") if is_base64 else encode(body)
 
 
 def decode_base64(text: str, name: str) -> bytes:
