@@ -73,7 +73,8 @@ class StreamingResponder(_Responder):
     __slots__ = ("_source", "end", "put")
 
     def __init__(self, config: Config, source: StreamingSource, sink: Sink) -> None:
-        super().__init__(config, sink)
+        self._config = config
+        self._sink = sink
         self._source = source
         # The sink's own, with nothing in between: this is the path of every message.
         self.put = sink.put  # type: ignore[method-assign]

@@ -140,18 +140,17 @@ class ResponseMachine:
             raise AppError(f"{wire_kind} is out of turn: {_REASONS[self.state]}") from None
 
     def _accept_start(self, message: Mapping[str, Any]) -> Start:
-        state = self._next_state(START, START)
+        state = TRANSITIONS.get((self.state, START)) or self._next_state(START, START)
         status = message.get("status")
         if not isinstance(status, int) or isinstance(status, bool):
             raise AppError(f"the status of {START} must be an int, not {status!r:.100}")
         if not 200 <= status <= 599:
             raise AppError(f"the status of {START} must be from 200 to 599, not {status}")
-        headers = _headers(message.get("headers", ()))
+        headers, self._promised = _headers(message.get("headers", ()))
         if message.get("trailers", False):
             raise AppError(
                 f"{START} announces trailers: the extension http.response.trailers is not offered in the scope"
             )
-        self._promised = _content_length(headers)
         self._silent = self._method == "HEAD" or status in (204, 304)
         if status == 204:
             # RFC 9110, 8.6: not even one of 0.
@@ -194,8 +193,10 @@ class ResponseMachine:
         return PathSend(path, self._promised, self._silent)
 
 
-def _headers(headers: Any) -> list[tuple[bytes, bytes]]:
+def _headers(headers: Any) -> tuple[list[tuple[bytes, bytes]], int | None]:
+    """The headers, checked, and the number of bytes that they promise."""
     checked = []
+    lengths = []
     try:
         pairs = [(name, value) for name, value in headers]
     except (TypeError, ValueError):
@@ -207,8 +208,11 @@ def _headers(headers: Any) -> list[tuple[bytes, bytes]]:
         lower = _names.get(name) or _name(name)
         if len(value.translate(None, _CONTROLS)) < len(value):
             raise AppError(f"the header {name.decode('ascii')} has an illegal value: it holds a control character")
-        checked.append((lower, value.strip(b" \t")))
-    return checked
+        value = value.strip(b" \t")
+        checked.append((lower, value))
+        if lower == b"content-length":
+            lengths.append(value)
+    return checked, _length(lengths) if lengths else None
 
 
 def _name(name: bytes) -> bytes:
@@ -220,10 +224,7 @@ def _name(name: bytes) -> bytes:
     return lower
 
 
-def _content_length(headers: list[tuple[bytes, bytes]]) -> int | None:
-    lengths = [value for name, value in headers if name == b"content-length"]
-    if not lengths:
-        return None
+def _length(lengths: list[bytes]) -> int:
     length = lengths[0]
     if len(set(lengths)) > 1 or not length.isdigit():
         raise AppError(f"content-length must be one number of bytes, not {length!r:.100}")

@@ -201,7 +201,7 @@ class Connection:
         parser = self._parser
         try:
             while (reply := parser.next_reply()) is None:
-                parser.receive_data(await self._live().read())
+                parser.receive_data(await (self._stream or self._live()).read())
         except (OSError, ProtocolError) as error:
             self.close()
             raise ConnectionLost(f"no reply from the Runtime API: {error}") from error

@@ -164,7 +164,7 @@ def _whole_reply(data: bytes) -> Reply | None:
         or int(length) != len(body)
     ):
         return None
-    return Reply(status, headers, body, _keeps_alive(headers, True))
+    return Reply(status, headers, body, "connection" not in headers or _keeps_alive(headers, True))
 
 
 # What a parser reads next, as messages call it. Not an enum: that too costs a cold start more than it gives.

@@ -67,14 +67,19 @@ class Request:
 
     def encode(self, host: str) -> bytes:
         """Returns the bytes on the wire. Raises ProtocolError for an id that cannot stand in a path or header."""
+        if self.method == "GET" and not self.more:
+            return _get(host, self.target, self.headers)
         lines = request_line(self.method, self.target) + _usual(host, self.headers)
         if self.more:
             lines += header_lines(self.more)
-        if self.method == "GET":
-            return lines + CRLF
         if self.body is None:
             return lines + b"Transfer-Encoding: chunked\r\n\r\n"
         return lines + b"Content-Length: %d\r\n\r\n" % len(self.body) + self.body
+
+
+@functools.lru_cache(maxsize=8)
+def _get(host: str, target: str, headers: Fields) -> bytes:
+    return request_line("GET", target) + _usual(host, headers) + CRLF
 
 
 @functools.lru_cache(maxsize=32)
@@ -128,10 +133,13 @@ class Invocation(Record):
         )
 
 
+_NEXT = Request("GET", f"{API}/invocation/next", (), b"")
+
+
 # GET /2018-06-01/runtime/invocation/next
 def next_invocation() -> Request:
     """Asks for the next invocation; the reply may take hours."""
-    return Request("GET", f"{API}/invocation/next", (), b"")
+    return _NEXT
 
 
 def parse_invocation(reply: Reply) -> Invocation:

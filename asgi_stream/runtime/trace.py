@@ -33,8 +33,7 @@ def set_trace_id(value: str | None) -> None:
     _values += 1
     if _values == PLAIN:
         _write = _writer()
-    encoded = os.fsencode(value)
-    if _write is None or len(encoded) > LONGEST:
+    if _write is None or len(encoded := os.fsencode(value)) > LONGEST:
         os.environ[NAME] = value
     else:
         _write(encoded)

@@ -17,6 +17,8 @@ __all__ = ["read_client", "read_scheme", "read_server"]
 def read_scheme(headers: Mapping[str, str]) -> str:
     """``http`` or ``https``: what the client spoke to the first proxy; ``https`` where no header tells it."""
     forwarded = headers.get("x-forwarded-proto") or headers.get("cloudfront-forwarded-proto", "")
+    if not forwarded or forwarded == "https":
+        return "https"
     return "http" if _first(forwarded).lower() == "http" else "https"
 
 

@@ -93,7 +93,7 @@ def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -
     source_ip = text_field(http, "sourceIp", "requestContext.http.")
     return build_request(
         method=read_method(http, "method", "requestContext.http."),
-        path=raw_path if decoded else unquote(raw_path),
+        path=raw_path if decoded or "%" not in raw_path else unquote(raw_path),
         raw_path=quote_path(raw_path) if decoded else encode(raw_path),
         query_string=encode(text_field(event, "rawQueryString")),
         headers=read_headers(read_pairs(event, "headers"), cookies or ()),

@@ -116,7 +116,7 @@ def build_request(
         client=client,
         server=read_server(headers.first.get("host") or host, headers.first.get("x-forwarded-port", ""), scheme),
         scheme=scheme,
-        http_version=_http_version(protocol),
+        http_version="1.1" if protocol == "HTTP/1.1" else _http_version(protocol),
         root_path=root_path,
     )
 
@@ -206,6 +206,8 @@ def read_body(event: Mapping[str, Any]) -> bytes:
     is_base64 = event.get("isBase64Encoded")
     if is_base64 is not None and type(is_base64) is not bool:
         raise EventError(f"the event's isBase64Encoded must be a bool, not {type(is_base64).__name__}")
+    if not body:
+        return b""
     return decode_base64(body, "body") if is_base64 else encode(body)
 
 
@@ -233,7 +235,5 @@ def encode_header(text: str) -> bytes:
 
 
 def _http_version(protocol: str) -> str:
-    if protocol == "HTTP/1.1":
-        return "1.1"
     version = protocol.removeprefix("HTTP/").removesuffix(".0") if protocol != "HTTP/1.0" else "1.0"
     return version if version in ("1.0", "1.1", "2", "3") else "1.1"
