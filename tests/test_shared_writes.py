@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -534,7 +535,7 @@ async def test_the_watchdog_sleeps_outside_bursts_and_puts_the_switch_interval_b
         assert sys.getswitchinterval() == pytest.approx(min(interval, shared_writes.SWITCH_INTERVAL))
         stream.wait_for(chunk(b"kept"))
         until(lambda: not watchdog._streams)
-        with watchdog._changed:
+        with watchdog._lock:
             assert sys.getswitchinterval() == pytest.approx(interval)
 
 
@@ -551,6 +552,84 @@ async def test_one_watchdog_serves_all_responses_of_a_process() -> None:
     for number, stream in enumerate(streams):
         stream.wait_for(chunk(b"kept %d" % number))
     assert watchdog._thread is thread
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_response_that_goes_on_sending_does_not_hold_up_another() -> None:
+    """Each write puts the watchdog off, but only where nobody else waits for it."""
+    watchdog = Watchdog()
+    busy, quiet = Recorder(), Recorder()
+    sending, waiting = await started(busy, watchdog, NoTurns), await started(quiet, watchdog, NoTurns)
+    for sink in (sending, waiting):
+        await burst(sink)
+        await sink.write(b"kept")
+    over = monotonic() + 20
+    while chunk(b"kept") not in quiet.written:
+        await sending.write(b"x" * MOST)  # written at once, with whatever is kept
+        await sending.write(b"kept")
+        assert monotonic() < over
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_burst_that_has_left_needs_no_watchdog() -> None:
+    """At the event loop's turn, and at the end of a response, nothing is left to look after."""
+    watchdog = Watchdog()
+    sink = await started(Recorder(), watchdog)
+    interval = sys.getswitchinterval()
+    for leave in (lambda: asyncio.sleep(0), sink.end):
+        await burst(sink)
+        await sink.write(b"kept")
+        await leave()
+        assert not watchdog._streams
+        assert sys.getswitchinterval() == pytest.approx(interval)
+
+
+ALARMS = [shared_writes._Sleeper, *([shared_writes._Timer] if hasattr(os, "timerfd_create") else [])]
+
+
+@pytest.mark.parametrize("kind", ALARMS)
+def test_an_alarm_rings_at_the_time_that_was_set_last(kind: Callable[[], Any]) -> None:
+    alarm = kind()
+    rang: list[float] = []
+    done = threading.Event()
+
+    def wait() -> None:
+        for _ in range(2):
+            alarm.wait()
+            rang.append(monotonic())
+        done.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    alarm.set(0.001)
+    until(lambda: rang)
+    alarm.set(0.005)
+    alarm.stop()
+    before = monotonic()
+    alarm.set(0.01)
+    done.wait()
+    assert rang[1] >= before + 0.01
+
+
+def test_a_kernel_without_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError("no timers here")
+
+    monkeypatch.setattr(os, "timerfd_create", refuse, raising=False)
+    monkeypatch.setattr(os, "TFD_CLOEXEC", 0, raising=False)
+    assert isinstance(Watchdog()._alarm, shared_writes._Sleeper)
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_what_is_kept_is_what_was_sent() -> None:
+    """The app may use its buffer again once ``send`` has returned."""
+    stream = Recorder()
+    sink = await started(stream, kind=NoTurns)
+    await burst(sink)
+    data = bytearray(b"kept")
+    await sink.write(data)
+    data[:] = b"gone"
+    await sink.end()
+    assert parse(stream.written)[0][-1] == b"kept"
 
 
 @pytest.mark.usefixtures("endless_burst")

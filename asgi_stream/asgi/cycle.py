@@ -14,7 +14,7 @@ from asgi_stream.errors import AppError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import Any, Protocol
 
     from asgi_stream.asgi import ASGIApp
@@ -40,7 +40,7 @@ class HttpCycle:
     """Runs an app on one request. Good for one :meth:`run`."""
 
     __slots__ = (
-        "_body", "_complete", "_expired", "_failure", "_is_head", "_machine", "_put", "_responder", "_waiting",
+        "_body", "_complete", "_expired", "_failure", "_flow", "_is_head", "_machine", "_responder", "_waiting",
         "_whole",
     )  # fmt: skip
 
@@ -49,7 +49,8 @@ class HttpCycle:
         self._is_head = method == "HEAD"
         self._machine = ResponseMachine(method)
         self._responder = responder
-        self._put = responder.put
+        # `put` while the machine need not see a piece of the body.
+        self._flow: Callable[[bytes], Awaitable[None] | None] | None = None
         self._complete = False
         self._waiting: asyncio.Event | None = None  # of `receive`
         self._failure: BaseException | None = None
@@ -127,15 +128,15 @@ class HttpCycle:
 
         Raises AppError for a message that is not allowed, OSError when the peer is gone.
         """
-        if self._machine.flows:
+        if (put := self._flow) is not None:
             # The short way of nearly every message, with nothing called that need not be.
             try:
-                data = message["body"] if message["type"] == BODY and message["more_body"] else None
+                data = message["body"] if message["more_body"] and message["type"] == BODY else None
             except (TypeError, KeyError, IndexError):
                 data = None
             if type(data) is bytes:
                 try:
-                    if (sending := self._put(data)) is not None:
+                    if (sending := put(data)) is not None:
                         await sending
                 except Exception as error:
                     self._failure = self._failure or error
@@ -146,6 +147,7 @@ class HttpCycle:
         except AppError as error:
             self._failure = self._failure or error
             raise
+        self._flow = self._responder.put if self._machine.flows else None
         try:
             if isinstance(step, Start):
                 await self._responder.start(step.status, step.headers)

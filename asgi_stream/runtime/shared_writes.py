@@ -2,10 +2,10 @@
 
 A message costs a system call, and in a burst of small messages that is nearly all they cost. So the first messages of a
 burst leave at once, as ever, and those behind them are kept and leave together, by the first of: 16 KiB; a message that
-comes 0.5 ms after the last write; the next turn of the event loop; a thread, the watchdog, which looks each
-millisecond, for an app may compute for seconds without giving the event loop a turn. Each message stays an HTTP chunk
-of its own. A message that comes after a pause leaves before ``write`` returns, and so does whatever is no message: the
-end, and an error.
+comes 0.5 ms after the last write; the next turn of the event loop; a thread, the watchdog, 0.7 ms after the last write,
+for an app may compute for seconds without giving the event loop a turn. Each message stays an HTTP chunk of its own. A
+message that comes after a pause leaves before ``write`` returns, and so does whatever is no message: the end, and an
+error.
 
 What makes this safe is one rule: **what is kept is the first thing that anybody may write.** The event loop's thread
 takes it (:meth:`SharingStream._take`) before it hands anything else to the connection; from then on it is the
@@ -15,17 +15,20 @@ connection, nor can be before that lock is free. What a full socket did not take
 and the next message is not kept: it waits for the reader, behind what is there, as without this setting.
 
 The watchdog needs the interpreter's lock, which a thread that computes gives up only when asked, and a thread that
-wants it asks after the switch interval: 5 ms. Whoever wakes the watchdog shortens that first, until it sleeps again.
-Only a call into C that holds the lock for longer can hold it up.
+wants it asks after the switch interval: 5 ms. Whoever sets the alarm that wakes the watchdog shortens that first, until
+nothing is kept any more. Each write puts the alarm off, so that an app which goes on sending never waits for that lock.
+Only a call into C that holds the lock for longer can hold the watchdog up.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from asyncio import get_running_loop
-from time import monotonic, sleep
+from time import CLOCK_MONOTONIC, monotonic, sleep
 
+from asgi_stream.runtime.connection import SMALL
 from asgi_stream.runtime.http11 import CRLF
 from asgi_stream.runtime.response import ResponseStream
 from asgi_stream.sinks import SinkState
@@ -45,11 +48,11 @@ PAUSE = 0.0005
 FIRST = 4
 # The most that is kept, in bytes. What does not fit is written at once, and is not copied.
 MOST = 16_384
-# How often the watchdog looks, in seconds; while readers take nothing it doubles that, up to the second.
-TICK = 0.001
+# When the watchdog looks, in seconds behind the last write; while readers take nothing it doubles that.
+TICK = 0.0007
 LONGEST_TICK = 0.004
 # How soon it asks for the interpreter's lock, in seconds.
-SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.0002
 
 
 class SharingStream(ResponseStream):
@@ -62,6 +65,7 @@ class SharingStream(ResponseStream):
         "_lock",
         "_loop",
         "_quick",
+        "_rest",
         "_room",
         "_scheduled",
         "_shares",
@@ -75,7 +79,8 @@ class SharingStream(ResponseStream):
         self._watchdog = watchdog
         self._loop = get_running_loop()
         self._lock = threading.Lock()  # of what is kept; held while it is written
-        self._kept: list[bytes] = []
+        self._rest = b""  # of what was kept, and half written
+        self._kept: list[int | Buffer] = []  # the size of each message and the message; made into chunks all at once
         self._room = MOST
         self._shares = False  # messages may be kept
         self._quick = 0  # messages of this burst that have left at once
@@ -89,67 +94,90 @@ class SharingStream(ResponseStream):
             size = len(data)
             if 0 < size < self._room:
                 self._room -= size
-                self._kept.append(b"%x\r\n%b\r\n" % (size, data))  # type: ignore[str-format]  # %b takes any buffer
-                if not self._scheduled:
-                    self._scheduled = True
-                    self._loop.call_soon(self._push_soon)
-                if not self._watched:
-                    self._watched = True
-                    self._watchdog.watch(self)
+                kept = self._kept
+                kept += (size, data if type(data) is bytes else bytes(data))  # the app may use its buffer again
+                if not (self._scheduled and self._watched):
+                    self._see_to_it()
                 return None
         if not data or self.state is not SinkState.STREAMING or self.lost is not None:
             return super().put(data)
-        kept = self._take()
-        is_lone = not kept and monotonic() - self._wrote_at >= PAUSE
-        left = self._connection.try_send((*kept, b"%x\r\n" % len(data), data, CRLF))
+        taken = self._take()
+        is_lone = not taken and monotonic() - self._wrote_at >= PAUSE
+        size = len(data)
+        if size <= SMALL:
+            # As a burst's first messages are, and its later ones mostly: to be copied costs less than to be gathered.
+            left = self._connection.try_send_small(b"".join((*taken, b"%x\r\n" % size, data, CRLF)))
+        else:
+            left = self._connection.try_send((*taken, b"%x\r\n" % size, data, CRLF))
         self._wrote_at = monotonic()
+        if self._watched:
+            self._watchdog.postpone()
         self._quick = 1 if is_lone else self._quick + 1
         self._shares = not left and self._quick >= FIRST and self._watchdog.runs()
         return self._guard(self._connection.send(left)) if left else None
 
     def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
         self._shares = False
-        return super()._send((*self._take(), *buffers), last=last)
+        kept = self._take()
+        if self._watched:
+            self._watched = False
+            self._watchdog.leave(self)
+        return super()._send((*kept, *buffers), last=last)
 
     def _take(self) -> tuple[bytes, ...]:
         """Takes what is kept, to be written by the caller, before anything else."""
         self._room = MOST
-        if not self._kept:  # nor is the watchdog writing: it clears what it has written
+        if not self._kept and not self._rest:  # nor is the watchdog writing: it clears what it has written
             return ()
         with self._lock:
-            kept = b"".join(self._kept)
+            kept = self._rest + _chunks(self._kept)
+            self._rest = b""
             self._kept.clear()
         return (kept,) if kept else ()
+
+    def _see_to_it(self) -> None:
+        """Something is kept, and leaves whatever this thread does next."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._push_soon)
+        if not self._watched:
+            self._watched = True
+            self._watchdog.watch(self)
 
     def _push_soon(self) -> None:
         self._scheduled = False
         self.push()
+        if self._watched and not self._kept and not self._rest:
+            self._watched = False
+            self._watchdog.leave(self)
 
     def push(self) -> bool:
         """Writes what is kept, as far as the socket takes it; from any thread. False if that was nothing."""
         with self._lock:
-            count = len(self._kept)
-            if not count or self._failed:
+            count = len(self._kept)  # more may come behind it, in the event loop's thread
+            buffers = (self._rest + _chunks(self._kept[:count]),)
+            if not buffers[0] or self._failed:
                 return True
-            buffers = (b"".join(self._kept[:count]),)
             left = self._connection.try_send(buffers)
-            if not left:
-                del self._kept[:count]
-                self._wrote_at = monotonic()
-                return True
-            self._shares = False
             if left is buffers:  # the connection is of no use any more; the next write will say why
+                self._shares = False
                 self._failed = True
                 return True
-            self._kept[:count] = [bytes(left[0])]
-            return len(left[0]) < len(buffers[0])
+            self._rest = bytes(left[0]) if left else b""
+            del self._kept[:count]  # and not before: `_take` looks without the lock whether there is anything
+            if left:
+                self._shares = False
+            else:
+                self._wrote_at = monotonic()
+            return len(self._rest) < len(buffers[0])
 
     def idle(self) -> bool:
         """True if there is nothing to push: then it is to be watched anew when there is; from any thread."""
         with self._lock:
-            if self._kept and not self._failed:
+            self._watched = False  # before the look: what is kept behind it is then watched anew
+            if (self._kept or self._rest) and not self._failed:
+                self._watched = True
                 return False
-            self._watched = False
             return True
 
     def abandon(self) -> None:
@@ -158,11 +186,17 @@ class SharingStream(ResponseStream):
         self._shares = False
 
 
+def _chunks(kept: list[int | Buffer]) -> bytes:
+    """One HTTP chunk for each message: in one go, which takes half of what it takes one by one."""
+    return b"%x\r\n%b\r\n" * (len(kept) // 2) % tuple(kept)
+
+
 class Watchdog:
     """One thread for all responses of a process, started by the first burst, asleep while nothing is kept."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._alarm = _alarm()
         self._streams: set[SharingStream] = set()
         self._thread: threading.Thread | None = None
         self._switch_interval = 0.0  # what was found
@@ -183,13 +217,27 @@ class Watchdog:
         return True
 
     def watch(self, stream: SharingStream) -> None:
-        """Pushes what the stream keeps, from now until it is idle."""
-        with self._changed:
+        """Pushes what the stream keeps, from TICK on until it is idle."""
+        with self._lock:
             if not self._streams:
                 self._switch_interval = sys.getswitchinterval()
                 sys.setswitchinterval(min(SWITCH_INTERVAL, self._switch_interval))
-                self._changed.notify()
+                self._alarm.set(TICK)
             self._streams.add(stream)
+
+    def postpone(self) -> None:
+        """A stream has just written all that it kept: where nobody else is watched, the thread may sleep on."""
+        if len(self._streams) == 1:
+            self._alarm.set(TICK)
+
+    def leave(self, stream: SharingStream) -> None:
+        """The stream keeps nothing any more."""
+        with self._lock:
+            if stream in self._streams:
+                self._streams.remove(stream)
+                if not self._streams:
+                    self._alarm.stop()
+                    self._restore()
 
     def abandon(self) -> None:
         """To be called in a process that a fork has made: the thread is not in it."""
@@ -201,19 +249,76 @@ class Watchdog:
     def _run(self) -> None:
         tick = TICK
         while True:
-            with self._changed:
-                while not self._streams:
-                    self._changed.wait()
+            self._alarm.wait()
+            with self._lock:
                 streams = list(self._streams)
             moved = [stream.push() for stream in streams]
             tick = TICK if any(moved) else min(2 * tick, LONGEST_TICK)
-            sleep(tick)
-            with self._changed:
-                self._streams -= {stream for stream in streams if stream.idle()}
-                if not self._streams:
+            with self._lock:
+                idle = {stream for stream in streams if stream.idle()}
+                if idle and idle == self._streams:
                     self._restore()
+                self._streams -= idle
+                if self._streams:
+                    self._alarm.set(tick)
+            # The last of them is not to be kept alive until the alarm rings again.
+            del streams, idle
 
     def _restore(self) -> None:
         # Unless the app has set one of its own in the meantime.
         if abs(sys.getswitchinterval() - SWITCH_INTERVAL) < 1e-6:
             sys.setswitchinterval(self._switch_interval)
+
+
+class _Timer:
+    """An alarm of the kernel's: to set it anew wakes nobody. Raises OSError where there is none."""
+
+    def __init__(self) -> None:
+        if not hasattr(os, "timerfd_create"):
+            raise OSError("Python has timers from 3.13 on, on Linux")
+        self._descriptor: int = os.timerfd_create(CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC)  # type: ignore[attr-defined]
+
+    def set(self, seconds: float) -> None:
+        os.timerfd_settime(self._descriptor, initial=seconds)  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        self.set(0)
+
+    def wait(self) -> None:
+        os.read(self._descriptor, 8)
+
+
+class _Sleeper:
+    """The same in Python: who waits wakes at the time that was first set, and sleeps on if it is another by then."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._rings_at: float | None = None
+
+    def set(self, seconds: float) -> None:
+        with self._changed:
+            if self._rings_at is None:
+                self._changed.notify()
+            self._rings_at = monotonic() + seconds
+
+    def stop(self) -> None:
+        with self._changed:
+            self._rings_at = None
+
+    def wait(self) -> None:
+        while True:
+            with self._changed:
+                while self._rings_at is None:
+                    self._changed.wait()
+                left = self._rings_at - monotonic()
+                if left <= 0:
+                    self._rings_at = None
+                    return
+            sleep(left)
+
+
+def _alarm() -> _Timer | _Sleeper:
+    try:
+        return _Timer()
+    except OSError:
+        return _Sleeper()
