@@ -15,7 +15,7 @@ from pathlib import Path
 
 from asgi_stream.runtime.shared_writes import FIRST
 from benchmarks.compare.driver import Driver
-from benchmarks.compare.process import Process
+from benchmarks.compare.process import SPINS, Process
 from benchmarks.compare.runtimes import BOOTSTRAP, Runtime, environment
 from benchmarks.compare.workloads import event
 
@@ -24,12 +24,13 @@ COMMAND = [BOOTSTRAP, sys.executable, "/var/runtime/bootstrap.py"]
 STAMP = 32  # bytes of a message
 
 
-def late(setting: str, kind: str, bursts: int, messages: int) -> list[list[float]]:
+def late(setting: str, kind: str, bursts: int, messages: int, *, all_cores: bool = False) -> list[list[float]]:
     """For each burst, how long each message took, in milliseconds."""
     variables = {"_HANDLER": "benchmarks.shared_writes_app.handler", "ASGI_STREAM_SHARE_WRITES": setting}
-    with tempfile.TemporaryDirectory() as folder, Driver() as driver:
+    with tempfile.TemporaryDirectory() as folder, Driver(spins=SPINS and not all_cores) as driver:
         env = environment(driver.address, Runtime("ours", lambda: COMMAND, (), variables))
-        with Process(COMMAND, env, Path(env["LAMBDA_TASK_ROOT"]), Path(folder) / "log"):
+        log = Path(folder) / "log"
+        with Process(COMMAND, env, Path(env["LAMBDA_TASK_ROOT"]), log, share_cores=all_cores):
             body = driver.invoke(event(f"/{kind}/{bursts}/{messages}"), seconds=600).body()
     assert all(len(piece) == STAMP for piece, _ in body), "a message is not a chunk of its own"
     times = [(when - int(piece)) / 1e6 for piece, when in body]
@@ -42,11 +43,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.shared_writes")
     parser.add_argument("--bursts", type=int, default=500)
     parser.add_argument("--messages", type=int, default=50)
+    parser.add_argument(
+        "--all-cores", action="store_true", help="let the function use every core; by default it has one less"
+    )
     options = parser.parse_args()
     print("| share_writes | behind the burst | messages | p50 ms | p99 ms | most ms |\n|---|---|---|---|---|---|")
     for setting in ("off", "on"):
         for kind in KINDS:
-            found = late(setting, kind, options.bursts, options.messages)
+            found = late(setting, kind, options.bursts, options.messages, all_cores=options.all_cores)
             for name, times in (
                 (f"the first {FIRST}", [time for burst in found for time in burst[:FIRST]]),
                 ("later ones", [time for burst in found for time in burst[FIRST:]]),

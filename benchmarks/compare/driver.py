@@ -107,9 +107,13 @@ class _Connection:
 
 
 class Driver:
-    """`with Driver() as driver:` listens; `driver.address` is for AWS_LAMBDA_RUNTIME_API."""
+    """`with Driver() as driver:` listens; `driver.address` is for AWS_LAMBDA_RUNTIME_API.
 
-    def __init__(self) -> None:
+    It never sleeps, where it has a core of its own, unless told otherwise by `spins`.
+    """
+
+    def __init__(self, *, spins: bool = SPINS) -> None:
+        self._spins = spins
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -183,7 +187,7 @@ class Driver:
     def _run(self, done: object, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not done():  # type: ignore[operator]
-            ready = self._epoll.poll(0 if SPINS else max(0.0, end - time.monotonic()))
+            ready = self._epoll.poll(0 if self._spins else max(0.0, end - time.monotonic()))
             if not ready and time.monotonic() > end:
                 raise Failed(f"nothing has happened for {seconds:g} s")
             for descriptor, _ in ready:

@@ -25,12 +25,15 @@ FUNCTIONS_CORES = ALL_CORES - DRIVERS_CORES or ALL_CORES
 
 
 class Process:
-    """A started function, on cores that are not the driver's; what it prints goes to `log`."""
+    """A started function, on cores that are not the driver's unless they share; what it prints goes to `log`."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, *, share_cores: bool = False
+    ) -> None:
         self._log = log
         with log.open("wb") as output:
-            os.sched_setaffinity(0, FUNCTIONS_CORES)  # which the function inherits
+            if not share_cores:
+                os.sched_setaffinity(0, FUNCTIONS_CORES)  # which the function inherits
             self.started = time.monotonic_ns()
             self._process = subprocess.Popen(
                 command,
@@ -41,7 +44,8 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            os.sched_setaffinity(0, DRIVERS_CORES)
+            if not share_cores:
+                os.sched_setaffinity(0, DRIVERS_CORES)
 
     def __enter__(self) -> Self:
         return self

@@ -164,7 +164,7 @@ RUNTIMES = (
     Runtime("asgi-stream, raw, sharing", _ours, STREAMING, _function("ours_raw") | SHARING),
     Runtime("asgi-stream, FastAPI, sharing", _ours, STREAMING, _function("ours_fastapi") | SHARING),
     Runtime("C floor", lambda: [_floor()], STREAMING, {}),
-    Runtime("plain write", lambda: [sys.executable, str(APPS / "plain.py")], ("spaced",), {}),
+    Runtime("plain write", lambda: [sys.executable, str(APPS / "plain.py")], ("spaced", "burst"), {}),
     Runtime("Node.js", _node, STREAMING, {"_HANDLER": "handler.handler", "LAMBDA_TASK_ROOT": str(APPS / "node")}),
     Runtime("Mangum, raw", lambda: [*_ric(), f"{MODULES}.mangum_raw.handler"], BUFFERED, _function("mangum_raw")),
     Runtime(

@@ -1,4 +1,4 @@
-"""The floor of a latency in Python: asyncio for the pauses, and one plain `sendmsg` for each message. A program."""
+"""The floor in Python: one plain `sendmsg` for each message, and asyncio for the pauses. A program."""
 
 import asyncio
 import json
@@ -35,10 +35,12 @@ async def main() -> None:
             "Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         sock.sendmsg((head.encode(), b"%x\r\n" % len(PRELUDE), PRELUDE, b"\r\n"))
-        count = int(path.split("/")[2]) if path.startswith("/spaced") else 1
-        for _ in range(count):
-            await asyncio.sleep(0.002)
-            message = b"%-31d\n" % time.monotonic_ns()
+        _, name, count = path.split("/")
+        message = b"x" * 31 + b"\n"
+        for _ in range(int(count)):
+            if name == "spaced":
+                await asyncio.sleep(0.002)
+                message = b"%-31d\n" % time.monotonic_ns()
             sock.sendmsg((b"%x\r\n" % len(message), message, b"\r\n"))
         sock.sendall(b"0\r\n\r\n")
         sock.recv(65_536)
