@@ -13,7 +13,7 @@ from asgi_stream.runtime.http11 import ProtocolError, Reply, ReplyParser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from asgi_stream.runtime.requests import Request
     from asgi_stream.runtime.streams import Connect, Stream
@@ -43,7 +43,7 @@ class Connection:
     One exchange at a time: :meth:`request`, or :meth:`begin`, any number of :meth:`send`, then :meth:`reply`.
     """
 
-    __slots__ = ("_connect", "_lock", "_parser", "_rest", "_slow", "_stream", "host", "left_out")
+    __slots__ = ("_connect", "_lock", "_parser", "_rest", "_slow", "_stream", "direct", "host", "left_out")
 
     def __init__(self, host: str, connect: Connect) -> None:
         self.host = host
@@ -54,6 +54,8 @@ class Connection:
         self._slow = 0  # writers that hold the lock or wait for it
         self._rest: list[memoryview] = []  # bytes that are promised to the stream and not yet taken
         self.left_out = False  # a part of the request was cancelled before it was taken
+        # The stream's own `send`, for small messages, while nothing stands before them; else None.
+        self.direct: Callable[[bytes], int] | None = None
 
     async def request(self, request: Request) -> Reply:
         """Sends a whole request and returns its reply, an early one too. Raises ConnectionLost."""
@@ -87,6 +89,7 @@ class Connection:
                 self._stream = await self._connect()
             except OSError as error:
                 raise ConnectionLost(f"the Runtime API at {self.host} cannot be reached: {error}") from error
+            self._set_direct()
             left = self.try_send(left)
         if left:
             await self.send(left)
@@ -137,6 +140,7 @@ class Connection:
             self._rest = _after(buffers, taken)
             buffers = ()
         self._slow += 1
+        self.direct = None
         try:
             async with self._lock:
                 await self._flush()
@@ -153,6 +157,10 @@ class Connection:
             raise
         finally:
             self._slow -= 1
+            self._set_direct()
+
+    def _set_direct(self) -> None:
+        self.direct = None if self._stream is None or self._slow or self._rest else self._stream.send
 
     async def _flush(self) -> None:
         while self._rest:
@@ -223,7 +231,7 @@ class Connection:
         """Closes the connection; the next request opens another."""
         if self._stream is not None:
             self._stream.close()
-            self._stream = None
+            self._stream = self.direct = None
         self._rest = []
         self._parser = ReplyParser()
 

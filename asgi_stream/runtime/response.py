@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ResponseStream"]
 
+STREAMING = SinkState.STREAMING
 END = CRLF + stream_end()  # behind the last chunk's data
 
 
@@ -53,14 +54,21 @@ class ResponseStream(Sink):
 
     def put(self, data: Buffer) -> Awaitable[None] | None:
         # The base class's, cut short.
-        if data and self.state is SinkState.STREAMING and self.lost is None:
-            size = len(data)
-            if size <= SMALL:
-                left = self._connection.try_send_small(b"%x\r\n%b\r\n" % (size, data))  # type: ignore[str-format]
-            else:
-                left = self._connection.try_send((b"%x\r\n" % size, data, CRLF))
-            return self._guard(self._connection.send(left)) if left else None
-        return super().put(data)
+        if not data or self.state is not STREAMING or self.lost is not None:
+            return super().put(data)
+        size = len(data)
+        if size > SMALL or (direct := self._connection.direct) is None:
+            left = self._connection.try_send((b"%x\r\n" % size, data, CRLF))
+        else:
+            chunk = b"%x\r\n%b\r\n" % (size, data)  # type: ignore[str-format]  # %b takes any buffer
+            try:
+                taken = direct(chunk)
+            except OSError:
+                taken = 0  # there is no room, or the next write will say what is wrong
+            if taken == len(chunk):
+                return None
+            left = (memoryview(chunk)[taken:],)
+        return self._guard(self._connection.send(left)) if left else None
 
     async def _write(self, data: Buffer) -> None:
         await self._send(_chunk(data))

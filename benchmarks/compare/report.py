@@ -44,9 +44,15 @@ class Results:
         low, middle, high = statistics.quantiles(values, n=4)
         return abs((high - low) / 2 / middle) if middle else None
 
+    def ratio(self, ours: tuple[str, str], theirs: tuple[str, str]) -> float | None:
+        """The median of the rounds' ratios: what slows a machine for a while slows both. None where nothing is."""
+        pairs = [self.values.get(runtime, {}).get(column, []) for runtime, column in (ours, theirs)]
+        ratios = [mine / other for mine, other in zip(*pairs, strict=False) if other]
+        return statistics.median(ratios) if ratios else None
+
 
 class Target(NamedTuple):
-    """A ratio of two medians, and the bound that it has to keep."""
+    """A ratio of two figures, and the bound that it has to keep."""
 
     text: str
     ours: tuple[str, str]
@@ -113,9 +119,8 @@ def ratios(results: Results) -> list[tuple[str, str, float, bool]]:
     """Each target that was measured: what it is about, its bound, the ratio of the medians, whether it is met."""
     found = []
     for target in _targets():
-        ours, theirs = results.median(*target.ours), results.median(*target.theirs)
-        if ours is not None and theirs is not None:
-            ratio = ours / theirs
+        ratio = results.ratio(target.ours, target.theirs)
+        if ratio is not None:
             bound = f"{'≤' if target.keeps is _below else '≥'} {target.bound:g}"
             found.append((target.text, bound, ratio, target.keeps(ratio, target.bound)))
     for kind in ("raw", "FastAPI"):

@@ -21,9 +21,9 @@ BULK = 512
 BIG = 3200  # messages of 64 KiB: 200 MiB
 
 # How often, after as many that warm up; `hello` warms up by a third more.
-HELLOS = 150
-BURSTS = 10
-BULKS = 3
+HELLOS = 450
+BURSTS = 30
+BULKS = 9
 
 
 def event(path: str) -> bytes:
