@@ -67,7 +67,7 @@ class Prelude(Record):
         """Returns the bytes that open the stream: a JSON object, then the delimiter of 8 NUL bytes."""
         if not self.cookies and self.multi_value_headers is None and type(self.status) is int:
             try:
-                headers = ",".join([f"{_quote(name)}:{_quote(value)}" for name, value in self.headers.items()])
+                headers = ",".join([f"{_quote(name)}:{_quote(value)}" for name, value in dict(self.headers).items()])
             except TypeError:
                 pass  # a header that is no text, and may be JSON all the same
             else:

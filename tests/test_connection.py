@@ -12,7 +12,7 @@ import pytest
 from asgi_stream.runtime.connection import Connection, ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import Reply
 from asgi_stream.runtime.requests import Invocation, next_invocation, stream_response
-from asgi_stream.runtime.streams import SocketStream, connector, parse_address
+from asgi_stream.runtime.streams import READ_SIZE, SocketStream, connector, parse_address
 from tests.support.memory import MemoryStream, connects_to
 
 pytestmark = pytest.mark.anyio
@@ -269,13 +269,46 @@ class TestSocketStream:
         reading = asyncio.create_task(stream.read())
         await asyncio.sleep(0)
         theirs.send(b"!")
-        turns = 0
-        while stream._looked_at == 0.0:
-            await asyncio.sleep(0)
-            turns += 1
-            assert turns < 1000
-        assert reading.done()
+        done: list[bool] = []
+
+        def readable() -> None:
+            stream._on_readable()
+            done.append(reading.done())
+
+        asyncio.get_running_loop().call_soon(readable)
         assert await reading == b"!"
+        assert done == [True]
+        theirs.close()
+        stream.close()
+
+    @pytest.mark.parametrize("behind", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"])
+    async def test_what_comes_right_behind_a_reply_is_seen_in_the_same_turn(self, behind: bytes) -> None:
+        """The next request is sent from there, and must not go to a server that has hung up or speaks out of turn."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        stream = SocketStream(ours)
+
+        async def read() -> tuple[int, bool]:
+            return len(await stream.read()), stream.is_stale()
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        theirs.sendall(b"x" * READ_SIZE + behind)
+        if not behind:
+            theirs.close()
+        assert await reading == (READ_SIZE, True)
+        theirs.close()
+        stream.close()
+
+    async def test_a_reader_hears_why_it_was_cancelled(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        stream = SocketStream(ours)
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0)
+        reading.cancel("enough")
+        with pytest.raises(asyncio.CancelledError, match="enough"):
+            await reading
         theirs.close()
         stream.close()
 

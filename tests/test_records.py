@@ -36,6 +36,14 @@ def test_another_with_some_fields_changed() -> None:
         REPLY._replace(colour="red")
 
 
+def test_matched() -> None:
+    match REPLY:
+        case Reply(200, {"a": "b"}):  # type: ignore[misc]  # mypy looks for a literal __match_args__
+            pass
+        case _:
+            pytest.fail("no match")
+
+
 def test_frozen() -> None:
     with pytest.raises(AttributeError):
         REPLY.status = 201

@@ -667,6 +667,58 @@ async def test_what_was_kept_when_the_app_forked_is_the_parents() -> None:
     assert stream.writes == before
 
 
+@pytest.mark.usefixtures("endless_burst")
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_a_child_leaves_the_parents_watchdog_alone(turns: int) -> None:
+    """Also where a turn of the event loop has left nothing kept; and with a lock that another thread held."""
+    rings = []
+
+    class Alarm(shared_writes._Sleeper):
+        def set(self, seconds: float) -> None:
+            rings.append("set")
+            super().set(seconds)
+
+        def stop(self) -> None:
+            rings.append("stop")
+            super().stop()
+
+    stream, watchdog = Recorder(), Watchdog()
+    watchdog._alarm = Alarm()
+    connection = Connection("host:1", connects_to(stream))
+    sink = watchdog.response(connection, Invocation("id-1", b""))
+    await sink.start(PRELUDE)
+    await burst(sink)
+    await sink.write(b"kept")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    interval = sys.getswitchinterval()
+    before = list(rings)
+    watchdog._lock.acquire()
+    connection.abandon()
+    watchdog.abandon()
+    with pytest.raises(StreamClosed):
+        await sink.write(b"child")
+    with pytest.raises(StreamClosed):
+        await sink.end()
+    assert rings == before
+    assert not watchdog.runs()
+    assert sys.getswitchinterval() >= interval
+
+
+@pytest.mark.skipif(not hasattr(os, "timerfd_create"), reason="this Python has no timers of the kernel's")
+def test_a_timer_takes_the_place_of_no_standard_stream() -> None:
+    program = """
+import os
+from asgi_stream.runtime.shared_writes import Watchdog
+os.close(1)
+descriptor = Watchdog()._alarm._descriptor
+os.write(2, b"%d" % descriptor)
+os._exit(0)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(run.stderr) > 2
+
+
 def test_off_the_module_is_not_even_imported() -> None:
     program = """
 import sys

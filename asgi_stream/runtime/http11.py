@@ -261,9 +261,9 @@ class ReplyParser:
         text = "".join(lines)
         is_plain = text.isascii() and text.isprintable()  # as nearly all are
         for line in lines:
-            raw, _, value = line.partition(":")
+            raw, colon, value = line.partition(":")
             name = _names.get(raw)
-            if name is None or not is_plain:
+            if name is None or not colon or not is_plain:
                 name, value = _field(line, "header")
             else:
                 value = value.strip(" ")

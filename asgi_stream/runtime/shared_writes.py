@@ -27,6 +27,7 @@ import sys
 import threading
 from asyncio import get_running_loop
 from time import CLOCK_MONOTONIC, monotonic, sleep
+from weakref import WeakSet
 
 from asgi_stream.runtime.connection import SMALL
 from asgi_stream.runtime.http11 import CRLF
@@ -60,6 +61,7 @@ class SharingStream(ResponseStream):
     but for :meth:`push` and :meth:`idle`."""
 
     __slots__ = (
+        "__weakref__",
         "_failed",
         "_kept",
         "_lock",
@@ -183,7 +185,7 @@ class SharingStream(ResponseStream):
     def abandon(self) -> None:
         """To be called in a process that a fork has made, its connection closed: the next write is to say so."""
         self._lock = threading.Lock()  # the parent's watchdog may have held the other
-        self._shares = False
+        self._shares = self._watched = False
 
 
 def _chunks(kept: list[int | Buffer]) -> bytes:
@@ -197,16 +199,22 @@ class Watchdog:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._alarm = _alarm()
-        self._streams: set[SharingStream] = set()
+        self._streams: set[SharingStream] = set()  # those that keep something
+        self._responses: WeakSet[SharingStream] = WeakSet()  # all that there are
+        self._abandoned = False
         self._thread: threading.Thread | None = None
         self._switch_interval = 0.0  # what was found
 
     def response(self, connection: Connection, invocation: Invocation) -> SharingStream:
         """Returns the response to an invocation of the running event loop."""
-        return SharingStream(connection, invocation, self)
+        stream = SharingStream(connection, invocation, self)
+        self._responses.add(stream)
+        return stream
 
     def runs(self) -> bool:
-        """True once the thread runs; starts it. False where the system has no thread left."""
+        """True once the thread runs; starts it. False where the system has no thread left, and behind a fork."""
+        if self._abandoned:
+            return False
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="asgi-stream-writes", daemon=True)
             try:
@@ -227,7 +235,7 @@ class Watchdog:
 
     def postpone(self) -> None:
         """A stream has just written all that it kept: where nobody else is watched, the thread may sleep on."""
-        if len(self._streams) == 1:
+        if len(self._streams) == 1 and not self._abandoned:
             self._alarm.set(TICK)
 
     def leave(self, stream: SharingStream) -> None:
@@ -240,10 +248,13 @@ class Watchdog:
                     self._restore()
 
     def abandon(self) -> None:
-        """To be called in a process that a fork has made: the thread is not in it."""
-        for stream in self._streams:
+        """To be called in a process that a fork has made: the thread is not in it, and the alarm is the parent's."""
+        self._abandoned = True
+        self._lock = threading.Lock()  # the parent's thread may have held the other
+        for stream in list(self._responses):
             stream.abandon()
         if self._streams:
+            self._streams = set()
             self._restore()
 
     def _run(self) -> None:
@@ -277,6 +288,12 @@ class _Timer:
         if not hasattr(os, "timerfd_create"):
             raise OSError("Python has timers from 3.13 on, on Linux")
         self._descriptor: int = os.timerfd_create(CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC)  # type: ignore[attr-defined]
+        if self._descriptor <= 2:
+            # The app has closed a standard stream, and what takes its place would be printed into.
+            from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+            low, self._descriptor = self._descriptor, fcntl(self._descriptor, F_DUPFD_CLOEXEC, 3)
+            os.close(low)
 
     def set(self, seconds: float) -> None:
         os.timerfd_settime(self._descriptor, initial=seconds)  # type: ignore[attr-defined]

@@ -11,7 +11,6 @@ import asyncio
 import os
 import select
 import socket
-from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +56,6 @@ __all__ = ["SocketStream", "connector", "parse_address"]
 
 # Memory for more than 128 KiB at once is mapped for each read and unmapped behind it, which costs more than reading.
 READ_SIZE = 65_536
-# What was read so lately, in seconds, need not be looked for before a request goes out: it is a system call.
-RECENTLY = 0.001
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -110,7 +107,7 @@ class _Arrival:
     :class:`asyncio.Task` asks of what it awaits; there is one task at a time.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_message")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._asyncio_future_blocking = False
@@ -118,6 +115,7 @@ class _Arrival:
         self._callback: Callable[[object], object] | None = None
         self._context: contextvars.Context | None = None
         self._cancelled = False
+        self._message: object = None  # of who has cancelled
 
     def __await__(self) -> Generator[Self]:
         self._cancelled = False
@@ -135,12 +133,12 @@ class _Arrival:
             return False
         self._loop.call_soon(self._callback, self, context=self._context)
         self._callback = self._context = None
-        self._cancelled = True
+        self._cancelled, self._message = True, msg
         return True
 
     def result(self) -> None:
         if self._cancelled:
-            raise asyncio.CancelledError
+            raise asyncio.CancelledError(*([] if self._message is None else [self._message]))
 
     def come(self) -> None:
         """Lets the task that waits go on; to be called from the event loop, and not in a task."""
@@ -160,7 +158,6 @@ class SocketStream:
     __slots__ = (
         "_ahead",
         "_arrival",
-        "_looked_at",
         "_loop",
         "_pid",
         "_poll",
@@ -179,7 +176,6 @@ class SocketStream:
         self._arrival = _Arrival(self._loop)  # of read
         self._ready: asyncio.Future[bool] | None = None  # of wait_writable
         self._watched = False
-        self._looked_at = 0.0  # when something was read last
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         self._poll = poll.poll
@@ -207,7 +203,6 @@ class SocketStream:
                 return
             except OSError as error:
                 self._ahead = error
-            self._looked_at = monotonic()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(False)
         try:
@@ -246,10 +241,8 @@ class SocketStream:
         return ahead
 
     def is_stale(self) -> bool:
-        if self._ahead is not None:
-            return True
-        # Else the event loop would have told us, but for an app that has kept it from its turns.
-        return monotonic() - self._looked_at > RECENTLY and bool(self._poll(0))
+        # A request that follows in the very turn that has read the last reply: the event loop has not looked since.
+        return self._ahead is not None or bool(self._poll(0))
 
     def close(self) -> None:
         self._unwatch()

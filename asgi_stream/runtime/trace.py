@@ -55,13 +55,9 @@ def _writer() -> Callable[[bytes], None] | None:
     # It is a part of the environment from here on, which C code reads to the very end: Python must never free it.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(buffer))
 
-    last: bytes | None = None
-
     def write(value: bytes) -> None:
-        nonlocal last
         buffer.value = prefix + value
-        if last is None or values.get(name) is not last:  # the app has set the variable itself, or removed it
-            putenv(buffer)
-        values[name] = last = value
+        putenv(buffer)  # each time, for the app may have set the variable itself, or removed it
+        values[name] = value
 
     return write
