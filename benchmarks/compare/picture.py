@@ -32,7 +32,9 @@ def draw(results: Results) -> str:
         parts.append(f'<text x="10" y="{top + 14}" class="title">{escape(title)}</text>')
         top += 24
         for name, value in rows:
-            kind = "ours" if name.startswith("asgi-stream") else "floor" if "floor" in name else "peer"
+            kind = (
+                "ours" if name.startswith("asgi-stream") else "floor" if name in ("C floor", "plain write") else "peer"
+            )
             length = max(1.0, BAR * value / most)
             parts.append(f'<text x="{LABEL - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>')
             parts.append(f'<rect x="{LABEL}" y="{top + 2}" width="{length:.1f}" height="{LINE - 5}" class="{kind}"/>')
