@@ -67,8 +67,8 @@ class Request:
 
     def encode(self, host: str) -> bytes:
         """Returns the bytes on the wire. Raises ProtocolError for an id that cannot stand in a path or header."""
-        if self.method == "GET" and not self.more:
-            return _get(host, self.target, self.headers)
+        if self.method == "GET":
+            return _get(host, self.target, self.headers + self.more)
         lines = request_line(self.method, self.target) + _usual(host, self.headers)
         if self.more:
             lines += header_lines(self.more)

@@ -32,6 +32,7 @@ from weakref import WeakSet
 from asgi_stream.runtime.connection import SMALL
 from asgi_stream.runtime.http11 import CRLF
 from asgi_stream.runtime.response import ResponseStream
+from asgi_stream.runtime.streams import above_the_standard_streams
 from asgi_stream.sinks import SinkState
 
 TYPE_CHECKING = False
@@ -157,9 +158,9 @@ class SharingStream(ResponseStream):
         """Writes what is kept, as far as the socket takes it; from any thread. False if that was nothing."""
         with self._lock:
             count = len(self._kept)  # more may come behind it, in the event loop's thread
-            buffers = (self._rest + _chunks(self._kept[:count]),)
-            if not buffers[0] or self._failed:
+            if self._failed or not (count or self._rest):
                 return True
+            buffers = (self._rest + _chunks(self._kept[:count]),)
             left = self._connection.try_send(buffers)
             if left is buffers:  # the connection is of no use any more; the next write will say why
                 self._shares = False
@@ -287,13 +288,8 @@ class _Timer:
     def __init__(self) -> None:
         if not hasattr(os, "timerfd_create"):
             raise OSError("Python has timers from 3.13 on, on Linux")
-        self._descriptor: int = os.timerfd_create(CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC)  # type: ignore[attr-defined]
-        if self._descriptor <= 2:
-            # The app has closed a standard stream, and what takes its place would be printed into.
-            from fcntl import F_DUPFD_CLOEXEC, fcntl
-
-            low, self._descriptor = self._descriptor, fcntl(self._descriptor, F_DUPFD_CLOEXEC, 3)
-            os.close(low)
+        descriptor: int = os.timerfd_create(CLOCK_MONOTONIC, flags=os.TFD_CLOEXEC)  # type: ignore[attr-defined]
+        self._descriptor = above_the_standard_streams(descriptor)
 
     def set(self, seconds: float) -> None:
         os.timerfd_settime(self._descriptor, initial=seconds)  # type: ignore[attr-defined]

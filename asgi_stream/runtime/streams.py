@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     Connect: TypeAlias = Callable[[], Awaitable[Stream]]
 
-__all__ = ["SocketStream", "connector", "parse_address"]
+__all__ = ["SocketStream", "above_the_standard_streams", "connector", "parse_address"]
 
 # Memory for more than 128 KiB at once is mapped for each read and unmapped behind it, which costs more than reading.
 READ_SIZE = 65_536
@@ -73,7 +73,9 @@ def connector(host: str, port: int) -> Connect:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
     async def connect() -> Stream:
-        sock = _above_the_standard_streams(socket.socket(family, socket.SOCK_STREAM))
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        if sock.fileno() <= 2:
+            sock = socket.socket(fileno=above_the_standard_streams(sock.detach()))
         try:
             sock.setblocking(False)
             # A prelude and the first body message are two small writes: without this the second waits some 40 ms.
@@ -87,17 +89,19 @@ def connector(host: str, port: int) -> Connect:
     return connect
 
 
-def _above_the_standard_streams(sock: socket.socket) -> socket.socket:
-    """The same socket under a descriptor above 2.
+def above_the_standard_streams(descriptor: int) -> int:
+    """The same file under a descriptor above 2, which is this one where it is; the one below is closed.
 
     An app that has closed its standard streams leaves their descriptors free: what it prints would go into a request.
     """
-    if sock.fileno() > 2:
-        return sock
+    if descriptor > 2:
+        return descriptor
     import fcntl
 
-    with sock:
-        return socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 3))
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
 
 
 class _Arrival:

@@ -89,8 +89,7 @@ def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
     for source in extra:
         if source.matches(event):
             return source
-    for name in NAMES:
-        source = _imported.get(name) or _import(name)
+    for source in sources():
         if source.matches(event):
             return source
     keys = ", ".join(sorted(map(str, event))[:10]) or "none"

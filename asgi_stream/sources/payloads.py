@@ -85,9 +85,7 @@ def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -
     context = object_field(event, "requestContext")
     http = object_field(context, "http", "requestContext.")
     raw_path = text_field(event, "rawPath") or "/"
-    cookies = event.get("cookies")
-    if cookies is not None and type(cookies) is not list:
-        raise EventError(f"the event's cookies must be a list, not {type(cookies).__name__}")
+    cookies: list[str] = field(event, "cookies", list, []) if "cookies" in event else []
     if cookies and not all(isinstance(cookie, str) for cookie in cookies):
         raise EventError("the event's cookies must be a list of str")
     source_ip = text_field(http, "sourceIp", "requestContext.http.")
@@ -96,7 +94,7 @@ def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -
         path=raw_path if decoded or "%" not in raw_path else unquote(raw_path),
         raw_path=quote_path(raw_path) if decoded else encode(raw_path),
         query_string=encode(text_field(event, "rawQueryString")),
-        headers=read_headers(read_pairs(event, "headers"), cookies or ()),
+        headers=read_headers(read_pairs(event, "headers"), cookies),
         body=read_body(event),
         client=(source_ip, 0) if source_ip else None,
         host=text_field(context, "domainName", "requestContext."),

@@ -203,9 +203,7 @@ def _name(raw: str) -> tuple[str, bytes]:
 def read_body(event: Mapping[str, Any]) -> bytes:
     """Returns the request's body. Raises EventError for base64 that is broken."""
     body = text_field(event, "body")
-    is_base64 = event.get("isBase64Encoded")
-    if is_base64 is not None and type(is_base64) is not bool:
-        raise EventError(f"the event's isBase64Encoded must be a bool, not {type(is_base64).__name__}")
+    is_base64 = event.get("isBase64Encoded", False) is not False and field(event, "isBase64Encoded", bool, False)
     if not body:
         return b""
     return decode_base64(body, "body") if is_base64 else encode(body)

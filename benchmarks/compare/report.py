@@ -116,7 +116,7 @@ def table(results: Results) -> str:
 
 
 def ratios(results: Results) -> list[tuple[str, str, float, bool]]:
-    """Each target that was measured: what it is about, its bound, the ratio of the medians, whether it is met."""
+    """Each target that was measured: what it is about, its bound, the ratio, whether it is met."""
     found = []
     for target in _targets():
         ratio = results.ratio(target.ours, target.theirs)
