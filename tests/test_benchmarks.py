@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare.agree import disagreements, load, main
-from benchmarks.compare.report import Results, ratios, table
+from benchmarks.compare.agree import disagreements, disagreements_about_ratios, load, main
+from benchmarks.compare.report import Outcome, Results, outcomes, table
 from benchmarks.compare.workloads import Sample
 
 CHECKOUT = Path(__file__).parent.parent
@@ -30,9 +30,10 @@ def test_medians_spreads_and_targets() -> None:
     run = results(ours=[80, 90, 100, 110, 120], floor=[200.0] * 5)
     assert run.median(OURS, "bulk MB/s") == 100
     assert run.spread(OURS, "bulk MB/s") == pytest.approx(0.15)
-    assert ratios(run) == [("bulk: MB/s against the C floor", "≥ 0.85", 0.5, False)]
+    spread = pytest.approx(0.15)
+    assert outcomes(run) == [Outcome("bulk: MB/s against the C floor", "≥ 0.85", 0.5, spread, False)]  # type: ignore[arg-type]
     assert "| asgi-stream, raw | 100 ±15% |" in table(run)
-    assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 | missed |" in table(run)
+    assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 ±15% | missed |" in table(run)
 
 
 def test_runs_agree_where_their_ranges_meet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +44,8 @@ def test_runs_agree_where_their_ranges_meet(tmp_path: Path, capsys: pytest.Captu
     count, lines = disagreements(runs)
     assert count == 2
     assert lines == ["C floor: bulk MB/s: 202 ±1.50, 302 ±1.50"]
+    # The second run's machine was faster for both, but more for the floor.
+    assert disagreements_about_ratios(runs) == (1, ["bulk: MB/s against the C floor: 0.50 ±0.07, 0.36 ±0.05"])
     files = []
     for number, run in enumerate(runs):
         files.append(str(tmp_path / f"{number}.json"))
@@ -50,8 +53,9 @@ def test_runs_agree_where_their_ranges_meet(tmp_path: Path, capsys: pytest.Captu
         assert load(Path(files[-1])).values == run.values
     assert main(files) == 0
     said = capsys.readouterr().out
+    assert "2 runs agree about 0 of 1 ratios" in said
     assert "2 runs agree about 1 of 2 figures" in said
-    assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 missed | 0.36 missed |" in said
+    assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 ±14% missed | 0.36 ±13% missed |" in said
     assert main(files[:1]) == 1
 
 

@@ -1,30 +1,35 @@
 """`python -m benchmarks.compare`: runs the comparison and prints the table. `./scripts/bench` installs what it needs.
 
-Each round starts every runtime once, one after another, in an order that changes from round to round, and takes every
-workload's figures; the medians over the rounds stand in the table.
+Each round starts every runtime some times for its cold start, and then once more to stay; then it goes from workload to
+workload, and in each from runtime to runtime, so that what is compared is measured within seconds. The order changes
+from round to round; the medians over the rounds stand in the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
+import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import slots_memory
 from benchmarks.compare.driver import Driver, Failed
 from benchmarks.compare.process import Process
 from benchmarks.compare.report import Results, machine, table
 from benchmarks.compare.runtimes import RUNTIMES, Runtime, Skipped, environment
-from benchmarks.compare.workloads import WORKLOADS, cold
+from benchmarks.compare.workloads import WORKLOADS, Sample, cold, first_poll
 from benchmarks.slots_memory import why_no_aws_client
 
 if TYPE_CHECKING:
-    from benchmarks.compare.workloads import Sample
+    from collections.abc import Callable, Iterator, Sequence
+
+COLDS = 3  # cold starts in a round, of which the median counts
 
 
 def main() -> int:
@@ -48,13 +53,12 @@ def main() -> int:
     for number in range(options.rounds):
         order = list(commands.values())
         random.Random(number).shuffle(order)
-        for runtime, command in order:
-            try:
-                for sample in measure(runtime, command, workloads):
-                    results.add(runtime.name, sample)
-            except Failed as error:
-                print(f"{runtime.name}: {error}", file=sys.stderr, flush=True)
-                return 1
+        try:
+            for name, sample in one_round(order, workloads):
+                results.add(name, sample)
+        except Failed as error:
+            print(error, file=sys.stderr, flush=True)
+            return 1
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     if "memory" in workloads:
         for name, sample in streams(list(commands)):
@@ -70,23 +74,48 @@ def main() -> int:
     return 0
 
 
-def measure(runtime: Runtime, command: list[str], workloads: list[str]) -> list[Sample]:
-    """Starts one runtime and takes its figures. Raises Failed."""
+class Started(NamedTuple):
+    """A runtime, running."""
+
+    runtime: Runtime
+    process: Process
+    driver: Driver
+
+    def measure(self, workload: Callable[[Process, Driver], list[Sample]]) -> list[Sample]:
+        """What one workload has to say. Raises Failed, with the runtime's name and what it has printed."""
+        try:
+            return workload(self.process, self.driver)
+        except (Failed, OSError, ValueError) as error:
+            raise Failed(f"{self.runtime.name}: {error!r}\n{self.process.output()}") from error
+
+
+@contextlib.contextmanager
+def started(runtime: Runtime, command: list[str]) -> Iterator[Started]:
+    """Starts a runtime, and ends it."""
     with tempfile.TemporaryDirectory() as folder, Driver() as driver:
-        log = Path(folder) / "log"
         env = environment(driver.address, runtime)
-        with Process(command, env, Path(env["LAMBDA_TASK_ROOT"]), log) as process:
-            try:
-                if not runtime.workloads:
-                    polled = driver.wait_for_poll()
-                    return [_sample("cold poll ms", (polled - process.started) / 1e6)]
-                samples = cold(process, driver) if "hello" in runtime.workloads else []
-                for name in runtime.workloads:
-                    if name in workloads:
-                        samples += WORKLOADS[name](process, driver)
-            except (Failed, OSError, ValueError) as error:
-                raise Failed(f"{error!r}\n{process.output()}") from error
-    return samples
+        with Process(command, env, Path(env["LAMBDA_TASK_ROOT"]), Path(folder) / "log") as process:
+            yield Started(runtime, process, driver)
+
+
+def one_round(order: Sequence[tuple[Runtime, list[str]]], workloads: Sequence[str]) -> Iterator[tuple[str, Sample]]:
+    """Takes all figures of all runtimes. Raises Failed."""
+    colds: dict[tuple[str, str], list[float]] = {}
+    for _ in range(COLDS):
+        for runtime, command in order:
+            if not runtime.workloads or "hello" in runtime.workloads:
+                with started(runtime, command) as one:
+                    for sample in one.measure(cold if runtime.workloads else first_poll):
+                        colds.setdefault((runtime.name, sample.name), []).append(sample.value)
+    for (name, figure), values in colds.items():
+        yield name, Sample(figure, statistics.median(values))
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(started(*each)) for each in order if each[0].workloads]
+        for workload in workloads:
+            for one in running:
+                if workload in one.runtime.workloads:
+                    for sample in one.measure(WORKLOADS[workload]):
+                        yield one.runtime.name, sample
 
 
 def streams(wanted: list[str]) -> list[tuple[str, Sample]]:
@@ -101,15 +130,9 @@ def streams(wanted: list[str]) -> list[tuple[str, Sample]]:
         clients = [(ours, False)] if why_not else [(ours, False), (ours.replace("asgi-stream", "awslambdaric"), True)]
         for name, aws_client in clients:
             measured = asyncio.run(slots_memory.measure(app, aws_client=aws_client))
-            samples.append((name, _sample("32 streams MiB", measured.all.pss / 1024)))
-            samples.append((name, _sample("times one", measured.growth)))
+            samples.append((name, Sample("32 streams MiB", measured.all.pss / 1024)))
+            samples.append((name, Sample("times one", measured.growth)))
     return samples
-
-
-def _sample(name: str, value: float) -> Sample:
-    from benchmarks.compare.workloads import Sample
-
-    return Sample(name, value)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Whether several runs say the same: `./scripts/bench agree FILE FILE …`, with the files of `--json`.
 
-A run states each figure with a spread. Two runs agree about a figure where the two ranges meet. The ratios to the
-targets are printed beside each other, for they are what the comparison is for.
+A run states each figure and each ratio with a spread. Two runs agree about one where the two ranges meet. The ratios
+to the targets are printed beside each other, for they are what the comparison is for.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.compare.report import Results, number, ratios
+from benchmarks.compare.report import Results, number, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def load(path: Path) -> Results:
@@ -34,19 +34,29 @@ def meet(first: tuple[float, float], second: tuple[float, float]) -> bool:
 
 def disagreements(runs: Sequence[Results]) -> tuple[int, list[str]]:
     """The number of figures that all runs have, and a line for each that they do not agree about."""
-    count, lines = 0, []
+    said = {}
     for runtime, columns in runs[0].values.items():
         for column in columns:
-            figures = []
-            for run in runs:
-                median, spread = run.median(runtime, column), run.spread(runtime, column)
-                if median is not None and spread is not None:
-                    figures.append((median, spread * median))
-            if len(figures) == len(runs):
-                count += 1
-                if not all(meet(*pair) for pair in itertools.combinations(figures, 2)):
-                    said = ", ".join(f"{number(median)} ±{number(spread)}" for median, spread in figures)
-                    lines.append(f"{runtime}: {column}: {said}")
+            said[f"{runtime}: {column}"] = [(run.median(runtime, column), run.spread(runtime, column)) for run in runs]
+    return _compare(said)
+
+
+def disagreements_about_ratios(runs: Sequence[Results]) -> tuple[int, list[str]]:
+    """The same for the ratios to the targets."""
+    said = {}
+    for rows in zip(*map(outcomes, runs), strict=True):
+        said[rows[0].text] = [(row.ratio, row.spread) for row in rows]
+    return _compare(said)
+
+
+def _compare(said: Mapping[str, Sequence[tuple[float | None, float | None]]]) -> tuple[int, list[str]]:
+    count, lines = 0, []
+    for what, by_run in said.items():
+        figures = [(value, spread * value) for value, spread in by_run if value is not None and spread is not None]
+        if len(figures) == len(by_run):
+            count += 1
+            if not all(meet(*pair) for pair in itertools.combinations(figures, 2)):
+                lines.append(f"{what}: {', '.join(f'{number(value)} ±{number(spread)}' for value, spread in figures)}")
     return count, lines
 
 
@@ -58,14 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(runs) < 2:
         print("One run agrees with itself: give two or more files.", file=sys.stderr)
         return 1
-    count, lines = disagreements(runs)
-    print(f"{len(runs)} runs agree about {count - len(lines)} of {count} figures, each within its stated spread.")
-    print("".join(f"- {line}\n" for line in lines))
+    for what, (count, lines) in (
+        ("ratios", disagreements_about_ratios(runs)),
+        ("figures", disagreements(runs)),
+    ):
+        print(f"{len(runs)} runs agree about {count - len(lines)} of {count} {what}, each within its stated spread.")
+        print("".join(f"- {line}\n" for line in lines))
     print(f"| target | bound |{' | '.join(f' run {number}' for number in range(1, len(runs) + 1))} |")
     print(f"|---|---|{'---|' * len(runs)}")
-    for rows in zip(*(ratios(run) for run in runs), strict=True):
-        cells = [f"{ratio:.2f}{'' if met else ' missed'}" for _, _, ratio, met in rows]
-        print(f"| {rows[0][0]} | {rows[0][1]} | {' | '.join(cells)} |")
+    for rows in zip(*map(outcomes, runs), strict=True):
+        cells = []
+        for row in rows:
+            spread = "" if row.spread is None else f" ±{row.spread:.0%}"
+            cells.append(f"{row.ratio:.2f}{spread}{'' if row.met else ' missed'}")
+        print(f"| {rows[0].text} | {rows[0].bound} | {' | '.join(cells)} |")
     return 0
 
 

@@ -38,17 +38,29 @@ class Results:
 
     def spread(self, runtime: str, column: str) -> float | None:
         """Half the distance of the quartiles, as a share of the median."""
-        values = self.values.get(runtime, {}).get(column, [])
-        if len(values) < 4:
-            return None
-        low, middle, high = statistics.quantiles(values, n=4)
-        return abs((high - low) / 2 / middle) if middle else None
+        return _spread(self.values.get(runtime, {}).get(column, []))
 
-    def ratio(self, ours: tuple[str, str], theirs: tuple[str, str]) -> float | None:
-        """The median of the rounds' ratios: what slows a machine for a while slows both. None where nothing is."""
+    def ratios(self, ours: tuple[str, str], theirs: tuple[str, str]) -> list[float]:
+        """The rounds' own ratios, whose median counts: what slows a machine for a while slows both."""
         pairs = [self.values.get(runtime, {}).get(column, []) for runtime, column in (ours, theirs)]
-        ratios = [mine / other for mine, other in zip(*pairs, strict=False) if other]
-        return statistics.median(ratios) if ratios else None
+        return [mine / other for mine, other in zip(*pairs, strict=False) if other]
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    if len(values) < 4:
+        return None
+    low, middle, high = statistics.quantiles(values, n=4)
+    return abs((high - low) / 2 / middle) if middle else None
+
+
+class Outcome(NamedTuple):
+    """How a target stands: its name, its bound in words, the ratio, the spread as a share of it, whether it is met."""
+
+    text: str
+    bound: str
+    ratio: float
+    spread: float | None
+    met: bool
 
 
 class Target(NamedTuple):
@@ -110,30 +122,33 @@ def table(results: Results) -> str:
             cells.append("" if median is None else number(median) + ("" if spread is None else f" ±{spread:.0%}"))
         lines.append(f"| {runtime} | {' | '.join(cells)} |")
     lines += ["", "| target | bound | here | |", "|---|---|---|---|"]
-    for text, bound, ratio, met in ratios(results):
-        lines.append(f"| {text} | {bound} | {ratio:.2f} | {'met' if met else 'missed'} |")
+    for text, bound, ratio, spread, met in outcomes(results):
+        spread_text = "" if spread is None else f" ±{spread:.0%}"
+        lines.append(f"| {text} | {bound} | {ratio:.2f}{spread_text} | {'met' if met else 'missed'} |")
     return "\n".join(lines)
 
 
-def ratios(results: Results) -> list[tuple[str, str, float, bool]]:
-    """Each target that was measured: what it is about, its bound, the ratio, whether it is met."""
+def outcomes(results: Results) -> list[Outcome]:
+    """Each target that was measured."""
     found = []
     for target in _targets():
-        ratio = results.ratio(target.ours, target.theirs)
-        if ratio is not None:
+        if ratios := results.ratios(target.ours, target.theirs):
+            ratio = statistics.median(ratios)
             bound = f"{'≤' if target.keeps is _below else '≥'} {target.bound:g}"
-            found.append((target.text, bound, ratio, target.keeps(ratio, target.bound)))
+            found.append(Outcome(target.text, bound, ratio, _spread(ratios), target.keeps(ratio, target.bound)))
     for kind in ("raw", "FastAPI"):
         name = f"asgi-stream, {kind}"
         grown, times_one = results.median(name, "memory KiB"), results.median(name, "times one")
         if grown is not None:
-            found.append((f"memory: growth over 200 MiB, in MiB, {kind}", "≤ 2", grown / 1024, grown <= 2048))
+            text = f"memory: growth over 200 MiB, in MiB, {kind}"
+            found.append(Outcome(text, "≤ 2", grown / 1024, None, grown <= 2048))
         if times_one is not None:
-            found.append((f"memory: 32 streams over one, {kind}", "≤ 1.2", times_one, times_one <= 1.2))
+            found.append(Outcome(f"memory: 32 streams over one, {kind}", "≤ 1.2", times_one, None, times_one <= 1.2))
         streams, theirs = (results.median(n, "32 streams MiB") for n in (name, f"awslambdaric, {kind}"))
         if streams is not None and theirs is not None:
             ratio = streams / theirs
-            found.append((f"memory: 32 streams against awslambdaric, {kind}", "≤ 0.1", ratio, ratio <= 0.1))
+            text = f"memory: 32 streams against awslambdaric, {kind}"
+            found.append(Outcome(text, "≤ 0.1", ratio, None, ratio <= 0.1))
     return found
 
 

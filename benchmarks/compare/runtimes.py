@@ -120,15 +120,13 @@ def _lwa() -> str:
     return str(binary)
 
 
-def _web_adapter(module: str) -> Callable[[], list[str]]:
+def _web_adapter(module: str, port: int) -> Callable[[], list[str]]:
     def command() -> list[str]:
         _module("uvicorn")
         _module("uvloop")
         # Lambda starts the extension and the app beside each other.
-        script = (
-            f'"{_lwa()}" & exec "{sys.executable}" -m uvicorn --port 8080 --log-level warning {MODULES}.{module}:app'
-        )
-        return ["/bin/sh", "-c", script]
+        uvicorn = f'"{sys.executable}" -m uvicorn --port {port} --log-level warning'
+        return ["/bin/sh", "-c", f'"{_lwa()}" & exec {uvicorn} {MODULES}.{module}:app']
 
     return command
 
@@ -155,7 +153,8 @@ def _function(name: str) -> dict[str, str]:
     return {"_HANDLER": f"{MODULES}.{name}.handler"}
 
 
-LWA = {"AWS_LWA_INVOKE_MODE": "response_stream", "AWS_LWA_PORT": "8080", "AWS_LWA_READINESS_CHECK_PATH": "/hello"}
+LWA = {"AWS_LWA_INVOKE_MODE": "response_stream", "AWS_LWA_READINESS_CHECK_PATH": "/hello"}
+LWA_PORTS = (8080, 8081)  # all runtimes of a round run at once
 SHARING = {"ASGI_STREAM_SHARE_WRITES": "on"}
 
 RUNTIMES = (
@@ -170,8 +169,10 @@ RUNTIMES = (
     Runtime(
         "Mangum, FastAPI", lambda: [*_ric(), f"{MODULES}.mangum_fastapi.handler"], BUFFERED, _function("mangum_fastapi")
     ),
-    Runtime("LWA, raw", _web_adapter("raw"), STREAMING, LWA),
-    Runtime("LWA, FastAPI", _web_adapter("with_fastapi"), STREAMING, LWA),
+    *(
+        Runtime(name, _web_adapter(module, port), STREAMING, LWA | {"AWS_LWA_PORT": str(port)})
+        for name, module, port in zip(("LWA, raw", "LWA, FastAPI"), ("raw", "with_fastapi"), LWA_PORTS, strict=True)
+    ),
     Runtime("hayate", _hayate, STREAMING, {}),
     Runtime("bare imports, raw", lambda: [sys.executable, str(APPS / "bare.py"), f"{MODULES}.raw"], (), {}),
     Runtime(

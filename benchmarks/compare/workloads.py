@@ -72,6 +72,11 @@ class Sample(NamedTuple):
     value: float
 
 
+def first_poll(process: Process, driver: Driver) -> list[Sample]:
+    """From the start of the process to its first poll, of one that does no more than that."""
+    return [Sample("cold poll ms", (driver.wait_for_poll() - process.started) / 1e6)]
+
+
 def cold(process: Process, driver: Driver) -> list[Sample]:
     """From the start of the process to its first poll, and to the first byte of the first page."""
     polled = driver.wait_for_poll()
