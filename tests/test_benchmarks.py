@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.compare.__main__ as compare
 from benchmarks.compare.agree import disagreements, disagreements_about_ratios, load, main
-from benchmarks.compare.report import Outcome, Results, outcomes, table
+from benchmarks.compare.report import Outcome, Results, outcomes, table, with_spread
+from benchmarks.compare.runtimes import RUNTIMES
 from benchmarks.compare.workloads import Sample
 
 CHECKOUT = Path(__file__).parent.parent
@@ -34,6 +36,7 @@ def test_medians_spreads_and_targets() -> None:
     assert outcomes(run) == [Outcome("bulk: MB/s against the C floor", "≥ 0.85", 0.5, spread, False)]  # type: ignore[arg-type]
     assert "| asgi-stream, raw | 100 ±15% |" in table(run)
     assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 ±15% | missed |" in table(run)
+    assert with_spread(4, 2.5) == "4.00 ±10.0"
 
 
 def test_runs_agree_where_their_ranges_meet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +60,53 @@ def test_runs_agree_where_their_ranges_meet(tmp_path: Path, capsys: pytest.Captu
     assert "2 runs agree about 1 of 2 figures" in said
     assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.50 ±14% missed | 0.36 ±13% missed |" in said
     assert main(files[:1]) == 1
+
+
+def test_a_run_that_lacks_something_is_compared_about_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target of one run never stands beside another target of the next."""
+    runs = [results(ours=[80, 90, 100, 110], floor=[200.0] * 4) for _ in range(2)]
+    runs[0].values[OURS]["hello CPU µs"] = [100.0] * 4
+    runs[0].values["Mangum, raw"] = {"hello CPU µs": [200.0] * 4}
+    assert disagreements_about_ratios(runs) == (1, [])
+    assert disagreements(runs) == (2, [])
+    files = [tmp_path / "0.json", tmp_path / "1.json"]
+    for file, run in zip(files, runs, strict=True):
+        file.write_text(json.dumps(run.values))
+    assert main([str(file) for file in reversed(files)]) == 0
+    said = capsys.readouterr().out
+    assert "| bulk: MB/s against the C floor | ≥ 0.85 | 0.47 ±13% missed | 0.47 ±13% missed |" in said
+    assert "| hello: CPU against Mangum, raw | ≤ 0.8 |  | 0.50 ±0% |" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--workloads", "hello,helo"], "no such workload: helo"),
+        (["--only", "nobody"], "none of the runtimes: asgi-stream, raw"),
+    ],
+)
+def test_what_there_is_not(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compare.main(arguments)
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+def test_a_runtime_that_fails_is_named_and_takes_no_figures_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = next(runtime for runtime in RUNTIMES if runtime.name == "bare imports, raw")
+    rounds = iter([good.command()] * 4 + [["/nowhere/to/be/found"]])
+    monkeypatch.setattr(compare, "RUNTIMES", (good._replace(command=lambda: next(rounds)),))
+    file = tmp_path / "figures.json"
+    assert compare.main(["--workloads", "hello", "--json", str(file)]) == 1
+    said = capsys.readouterr()
+    assert "a failure of bare imports, raw: it cannot be started" in said.err
+    assert "round 1 of 15" in said.err
+    assert "| bare imports, raw |" in said.out
+    assert len(json.loads(file.read_text())["bare imports, raw"]["cold poll ms"]) == 1
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")

@@ -108,13 +108,13 @@ async def test_writes() -> None:
 async def test_bytes_beside_the_body() -> None:
     """What one streamed invocation writes beside its messages: two heads, the prelude, the end."""
     writes, _ = await run(messages=0, invocations=1)
-    assert sum(map(len, writes[:-1])) <= 800
+    assert sum(map(len, writes[:-1])) <= 550
 
 
 async def test_calls_for_a_message() -> None:
     _, few = await run(messages=100, invocations=1)
     _, many = await run(messages=1100, invocations=1)
-    assert (many - few) / 1000 <= 5
+    assert (many - few) / 1000 <= 4
 
 
 async def test_a_message_costs_the_same_however_many_there_were() -> None:
@@ -199,16 +199,19 @@ def test_modules_at_a_cold_start() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the bootstrap is for Linux")
 def test_deep_calls_ask_the_system_for_no_memory(tmp_path: Path) -> None:
-    """However deep the imports of an app are: one that calls at each depth would meet the end of a chunk at some."""
+    """However deep the imports of an app are: one that calls at each depth would meet the end of a chunk at some.
+
+    A Python that keeps an empty chunk for the next call, as 3.15 is to do, passes without our help.
+    """
     (tmp_path / "deep_app.py").write_text(
         "import resource\n"
         "def leaf(a=0, b=0, c=0, d=0, e=0, f=0, g=0, h=0): pass\n"
         "def down(depth):\n"
         "    for _ in range(200): leaf()\n"
         "    if depth: down(depth - 1)\n"
-        "down(300)\n"  # whatever can be touched for the first time has been
+        "down(800)\n"  # whatever can be touched for the first time has been
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "down(300)\n"
+        "down(800)\n"
         "after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "raise SystemExit(f'{after - before} page faults')\n"
     )

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from benchmarks import slots_memory
 from benchmarks.compare.driver import Driver, Failed
 from benchmarks.compare.process import Process
 from benchmarks.compare.report import Results, machine, table
-from benchmarks.compare.runtimes import RUNTIMES, Runtime, Skipped, environment
+from benchmarks.compare.runtimes import RUNTIMES, Runtime, Skipped, environment, versions
 from benchmarks.compare.workloads import WORKLOADS, Sample, cold, first_poll
 from benchmarks.slots_memory import why_no_aws_client
 
@@ -32,46 +33,58 @@ if TYPE_CHECKING:
 COLDS = 3  # cold starts in a round, of which the median counts
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 1 where a runtime has failed; what was measured before is printed and written all the same."""
     parser = argparse.ArgumentParser(prog="benchmarks.compare", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", action="append", help="runtimes whose name begins so; may be given several times")
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="default: %(default)s")
     parser.add_argument("--json", type=Path, default=None, help="write every figure to this file")
     parser.add_argument("--svg", type=Path, default=None, help="draw the picture into this file")
-    options = parser.parse_args()
-    wanted = tuple(options.only or [""])
-    commands = {}
+    options = parser.parse_args(arguments)
+    workloads = [name for name in options.workloads.split(",") if name]
+    if unknown := set(workloads) - set(WORKLOADS):
+        parser.error(f"no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
+    runtimes = []
     for runtime in RUNTIMES:
-        if runtime.name.startswith(wanted):
+        if runtime.name.startswith(tuple(options.only or [""])):
             try:
-                commands[runtime.name] = (runtime, runtime.command())
+                runtime.command()
             except Skipped as reason:
                 print(f"{runtime.name}: skipped: {reason}", flush=True)
-    results = Results(list(commands))
-    workloads = options.workloads.split(",")
-    for number in range(options.rounds):
-        order = list(commands.values())
-        random.Random(number).shuffle(order)
-        try:
-            for name, sample in one_round(order, workloads):
-                results.add(name, sample)
-        except Failed as error:
-            print(error, file=sys.stderr, flush=True)
-            return 1
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-    if "memory" in workloads:
-        for name, sample in streams(list(commands)):
-            results.add(name, sample)
-    text = table(results)
-    print(f"\n{machine()}\n\n{text}")
+            else:
+                runtimes.append(runtime)
+    if not runtimes:
+        parser.error(f"none of the runtimes: {', '.join(runtime.name for runtime in RUNTIMES)}")
+    results = Results([runtime.name for runtime in runtimes])
+    try:
+        compare(results, runtimes, workloads, options.rounds)
+        failure = None
+    except Failed as error:
+        failure = error
+    print(f"\n{machine(versions(runtimes))}\n\n{table(results)}")
     if options.json:
         options.json.write_text(json.dumps(results.values, indent=1, ensure_ascii=False) + "\n")
     if options.svg:
         from benchmarks.compare.picture import draw
 
         options.svg.write_text(draw(results))
-    return 0
+    if failure is not None:
+        print(f"\nEnded before its time, by a failure of {failure}", file=sys.stderr)
+    return 0 if failure is None else 1
+
+
+def compare(results: Results, runtimes: Sequence[Runtime], workloads: Sequence[str], rounds: int) -> None:
+    """Takes all figures of all rounds; those of a round when it is over. Raises Failed."""
+    for number in range(rounds):
+        order = list(runtimes)
+        random.Random(number).shuffle(order)
+        for name, sample in list(one_round(order, workloads)):
+            results.add(name, sample)
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    if "memory" in workloads:
+        for name, sample in streams([runtime.name for runtime in runtimes]):
+            results.add(name, sample)
 
 
 class Started(NamedTuple):
@@ -90,27 +103,35 @@ class Started(NamedTuple):
 
 
 @contextlib.contextmanager
-def started(runtime: Runtime, command: list[str]) -> Iterator[Started]:
-    """Starts a runtime, and ends it."""
-    with tempfile.TemporaryDirectory() as folder, Driver() as driver:
+def started(runtime: Runtime) -> Iterator[Started]:
+    """Starts a runtime, and ends it. Raises Failed."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        driver = stack.enter_context(Driver())
         env = environment(driver.address, runtime)
-        with Process(command, env, Path(env["LAMBDA_TASK_ROOT"]), Path(folder) / "log") as process:
-            yield Started(runtime, process, driver)
+        try:
+            process = Process(runtime.command(), env, Path(env["LAMBDA_TASK_ROOT"]), Path(folder) / "log")
+        except OSError as error:
+            raise Failed(f"{runtime.name}: it cannot be started: {error}") from error
+        stack.enter_context(process)
+        yield Started(runtime, process, driver)
 
 
-def one_round(order: Sequence[tuple[Runtime, list[str]]], workloads: Sequence[str]) -> Iterator[tuple[str, Sample]]:
+def one_round(order: Sequence[Runtime], workloads: Sequence[str]) -> Iterator[tuple[str, Sample]]:
     """Takes all figures of all runtimes. Raises Failed."""
     colds: dict[tuple[str, str], list[float]] = {}
     for _ in range(COLDS):
-        for runtime, command in order:
+        for runtime in order:
             if not runtime.workloads or "hello" in runtime.workloads:
-                with started(runtime, command) as one:
+                with started(runtime) as one:
                     for sample in one.measure(cold if runtime.workloads else first_poll):
                         colds.setdefault((runtime.name, sample.name), []).append(sample.value)
     for (name, figure), values in colds.items():
         yield name, Sample(figure, statistics.median(values))
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(started(*each)) for each in order if each[0].workloads]
+        running = [stack.enter_context(started(runtime)) for runtime in order if runtime.workloads]
+        for one in running:
+            one.measure(first_poll)  # what still starts would disturb who is measured first
         for workload in workloads:
             for one in running:
                 if workload in one.runtime.workloads:
@@ -136,4 +157,6 @@ def streams(wanted: list[str]) -> list[tuple[str, Sample]]:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # which ends what was started
     sys.exit(main())

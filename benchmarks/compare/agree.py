@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.compare.report import Results, number, outcomes
+from benchmarks.compare.report import Outcome, Results, number, outcomes, with_spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,18 +35,22 @@ def meet(first: tuple[float, float], second: tuple[float, float]) -> bool:
 def disagreements(runs: Sequence[Results]) -> tuple[int, list[str]]:
     """The number of figures that all runs have, and a line for each that they do not agree about."""
     said = {}
-    for runtime, columns in runs[0].values.items():
-        for column in columns:
-            said[f"{runtime}: {column}"] = [(run.median(runtime, column), run.spread(runtime, column)) for run in runs]
+    cells = [(name, column) for run in runs for name, columns in run.values.items() for column in columns]
+    for name, column in dict.fromkeys(cells):
+        said[f"{name}: {column}"] = [(run.median(name, column), run.spread(name, column)) for run in runs]
     return _compare(said)
 
 
 def disagreements_about_ratios(runs: Sequence[Results]) -> tuple[int, list[str]]:
     """The same for the ratios to the targets."""
-    said = {}
-    for rows in zip(*map(outcomes, runs), strict=True):
-        said[rows[0].text] = [(row.ratio, row.spread) for row in rows]
-    return _compare(said)
+    return _compare({text: [(row and row.ratio, row and row.spread) for row in rows] for text, rows in _rows(runs)})
+
+
+def _rows(runs: Sequence[Results]) -> list[tuple[str, list[Outcome | None]]]:
+    """Each target that any run has measured, with how it stands in each."""
+    by_text = [{row.text: row for row in outcomes(run)} for run in runs]
+    texts = dict.fromkeys(text for rows in by_text for text in rows)
+    return [(text, [rows.get(text) for rows in by_text]) for text in texts]
 
 
 def _compare(said: Mapping[str, Sequence[tuple[float | None, float | None]]]) -> tuple[int, list[str]]:
@@ -74,14 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         print(f"{len(runs)} runs agree about {count - len(lines)} of {count} {what}, each within its stated spread.")
         print("".join(f"- {line}\n" for line in lines))
-    print(f"| target | bound |{' | '.join(f' run {number}' for number in range(1, len(runs) + 1))} |")
+    print(f"| target | bound | {' | '.join(f'run {number}' for number in range(1, len(runs) + 1))} |")
     print(f"|---|---|{'---|' * len(runs)}")
-    for rows in zip(*map(outcomes, runs), strict=True):
-        cells = []
-        for row in rows:
-            spread = "" if row.spread is None else f" ±{row.spread:.0%}"
-            cells.append(f"{row.ratio:.2f}{spread}{'' if row.met else ' missed'}")
-        print(f"| {rows[0].text} | {rows[0].bound} | {' | '.join(cells)} |")
+    for text, rows in _rows(runs):
+        cells = [f"{with_spread(row.ratio, row.spread)}{'' if row.met else ' missed'}" if row else "" for row in rows]
+        print(f"| {text} | {next(row.bound for row in rows if row)} | {' | '.join(cells)} |")
     return 0
 
 

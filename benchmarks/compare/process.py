@@ -35,17 +35,19 @@ class Process:
             if not share_cores:
                 os.sched_setaffinity(0, FUNCTIONS_CORES)  # which the function inherits
             self.started = time.monotonic_ns()
-            self._process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            if not share_cores:
-                os.sched_setaffinity(0, DRIVERS_CORES)
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    env=env,
+                    cwd=cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            finally:
+                if not share_cores:
+                    os.sched_setaffinity(0, DRIVERS_CORES)
 
     def __enter__(self) -> Self:
         return self

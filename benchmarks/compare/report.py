@@ -118,13 +118,12 @@ def table(results: Results) -> str:
     for runtime in results.values:
         cells = []
         for column in columns:
-            median, spread = results.median(runtime, column), results.spread(runtime, column)
-            cells.append("" if median is None else number(median) + ("" if spread is None else f" ±{spread:.0%}"))
+            median = results.median(runtime, column)
+            cells.append("" if median is None else with_spread(median, results.spread(runtime, column)))
         lines.append(f"| {runtime} | {' | '.join(cells)} |")
     lines += ["", "| target | bound | here | |", "|---|---|---|---|"]
     for text, bound, ratio, spread, met in outcomes(results):
-        spread_text = "" if spread is None else f" ±{spread:.0%}"
-        lines.append(f"| {text} | {bound} | {ratio:.2f}{spread_text} | {'met' if met else 'missed'} |")
+        lines.append(f"| {text} | {bound} | {with_spread(ratio, spread)} | {'met' if met else 'missed'} |")
     return "\n".join(lines)
 
 
@@ -159,8 +158,15 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def machine() -> str:
-    """What it ran on, in one paragraph."""
+def with_spread(value: float, spread: float | None) -> str:
+    """A figure with its spread, where there is one: as a share, or as it is where the figure is next to nothing."""
+    if spread is None:
+        return number(value)
+    return f"{number(value)} ±{spread:.0%}" if spread <= 1 else f"{number(value)} ±{number(spread * value)}"
+
+
+def machine(others: Sequence[str] = ()) -> str:
+    """What it ran on, in one paragraph; ``others`` are the versions of what is no Python package."""
     cpu = "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -168,7 +174,7 @@ def machine() -> str:
             break
     cores = len([1 for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("processor")])
     packages = []
-    for name in ("fastapi", "mangum", "awslambdaric", "uvicorn", "uvloop", "hayate"):
+    for name in ("fastapi", "starlette", "mangum", "awslambdaric", "uvicorn", "uvloop", "hayate"):
         try:
             packages.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
@@ -179,5 +185,5 @@ def machine() -> str:
         node = "none"
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {cores} cores ({cpu}), Linux {platform.release()}, "
-        f"Python {platform.python_version()}, Node.js {node}, {', '.join(packages)}"
+        f"Python {platform.python_version()}, Node.js {node}, {', '.join([*packages, *others])}"
     )

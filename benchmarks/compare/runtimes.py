@@ -6,8 +6,10 @@ Everything is installed under `.venv/` and `.cache/`. What cannot be installed h
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import asgi_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 CHECKOUT = Path(__file__).parent.parent.parent
 CACHE = CHECKOUT / ".cache"
@@ -66,6 +68,7 @@ def _ours() -> list[str]:
     return [BOOTSTRAP, sys.executable, "/var/runtime/bootstrap.py"]
 
 
+@functools.cache
 def _module(name: str) -> None:
     """Raises Skipped if a module is not installed."""
     if subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, check=False).returncode:
@@ -93,7 +96,10 @@ def _program(name: str) -> str:
 
 
 def _install(command: list[str], cwd: Path) -> None:
-    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=INSTALL_LIMIT)
+    try:
+        run = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=INSTALL_LIMIT)
+    except subprocess.TimeoutExpired as error:
+        raise Skipped(f"`{' '.join(command[:3])} …` was not done after {INSTALL_LIMIT} s") from error
     if run.returncode:
         lines = (run.stderr or run.stdout).strip().splitlines()
         raise Skipped(f"`{' '.join(command[:3])} …` failed: {lines[-1] if lines else run.returncode}")
@@ -114,19 +120,21 @@ def _lwa() -> str:
     root = CACHE / f"lambda-web-adapter-{LWA_VERSION}"
     binary = root / "bin" / "lambda-adapter"
     if not binary.exists():
-        print(f"Building Lambda Web Adapter {LWA_VERSION}, which takes some minutes …", flush=True)
         cargo = _program("cargo")
+        print(f"Building Lambda Web Adapter {LWA_VERSION}, which takes some minutes …", flush=True)
         _install([cargo, "install", "lambda_web_adapter", "--version", LWA_VERSION, "--root", str(root)], CHECKOUT)
     return str(binary)
 
 
-def _web_adapter(module: str, port: int) -> Callable[[], list[str]]:
+def _web_adapter(module: str) -> Callable[[], list[str]]:
     def command() -> list[str]:
         _module("uvicorn")
         _module("uvloop")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
         # Lambda starts the extension and the app beside each other.
-        uvicorn = f'"{sys.executable}" -m uvicorn --port {port} --log-level warning'
-        return ["/bin/sh", "-c", f'"{_lwa()}" & exec {uvicorn} {MODULES}.{module}:app']
+        uvicorn = f'"{sys.executable}" -m uvicorn --port {port} --log-level warning {MODULES}.{module}:app'
+        return ["/bin/sh", "-c", f'AWS_LWA_PORT={port} "{_lwa()}" & exec {uvicorn}']
 
     return command
 
@@ -145,6 +153,18 @@ def _node() -> list[str]:
     return [_program("node"), _node_ric(), "handler.handler"]
 
 
+def versions(runtimes: Sequence[Runtime]) -> list[str]:
+    """The versions of those that are no Python packages."""
+    names = [runtime.name for runtime in runtimes]
+    found = []
+    if "Node.js" in names:
+        package = Path(_node_ric()).parent.parent / "package.json"
+        found.append(f"aws-lambda-ric {json.loads(package.read_text(encoding='utf-8'))['version']}")
+    if any(name.startswith("LWA") for name in names):
+        found.append(f"lambda_web_adapter {LWA_VERSION}")
+    return found
+
+
 STREAMING = ("hello", "burst", "spaced", "bulk", "memory")
 BUFFERED = ("hello", "burst", "bulk")
 
@@ -154,7 +174,6 @@ def _function(name: str) -> dict[str, str]:
 
 
 LWA = {"AWS_LWA_INVOKE_MODE": "response_stream", "AWS_LWA_READINESS_CHECK_PATH": "/hello"}
-LWA_PORTS = (8080, 8081)  # all runtimes of a round run at once
 SHARING = {"ASGI_STREAM_SHARE_WRITES": "on"}
 
 RUNTIMES = (
@@ -169,10 +188,8 @@ RUNTIMES = (
     Runtime(
         "Mangum, FastAPI", lambda: [*_ric(), f"{MODULES}.mangum_fastapi.handler"], BUFFERED, _function("mangum_fastapi")
     ),
-    *(
-        Runtime(name, _web_adapter(module, port), STREAMING, LWA | {"AWS_LWA_PORT": str(port)})
-        for name, module, port in zip(("LWA, raw", "LWA, FastAPI"), ("raw", "with_fastapi"), LWA_PORTS, strict=True)
-    ),
+    Runtime("LWA, raw", _web_adapter("raw"), STREAMING, LWA),
+    Runtime("LWA, FastAPI", _web_adapter("with_fastapi"), STREAMING, LWA),
     Runtime("hayate", _hayate, STREAMING, {}),
     Runtime("bare imports, raw", lambda: [sys.executable, str(APPS / "bare.py"), f"{MODULES}.raw"], (), {}),
     Runtime(

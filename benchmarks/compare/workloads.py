@@ -24,6 +24,7 @@ BIG = 3200  # messages of 64 KiB: 200 MiB
 HELLOS = 450
 BURSTS = 30
 BULKS = 9
+SPACES = 3
 
 
 def event(path: str) -> bytes:
@@ -137,16 +138,18 @@ def _stream(process: Process, driver: Driver, name: str, count: int, message: by
 
 
 def spaced(process: Process, driver: Driver) -> list[Sample]:
-    """200 messages 2 ms apart: from the stamp in each to its arrival."""
-    answer = driver.invoke(event(f"/spaced/{SPACED}"))
-    body = answer.body()
-    _check(sum(len(piece) for piece, _ in body) == 32 * SPACED, answer)
-    late, rest = [], b""
-    for piece, when in body:
-        rest += piece
-        while len(rest) >= 32:
-            message, rest = rest[:32], rest[32:]
-            late.append((when - int(message)) / 1e3)
+    """200 messages 2 ms apart, three times: from the stamp in each to its arrival."""
+    late = []
+    for _ in range(SPACES):
+        answer = driver.invoke(event(f"/spaced/{SPACED}"))
+        body = answer.body()
+        _check(sum(len(piece) for piece, _ in body) == 32 * SPACED, answer)
+        rest = b""
+        for piece, when in body:
+            rest += piece
+            while len(rest) >= 32:
+                message, rest = rest[:32], rest[32:]
+                late.append((when - int(message)) / 1e3)
     late.sort()
     return [Sample("spaced p50 µs", late[len(late) // 2]), Sample("spaced p99 µs", late[len(late) * 99 // 100])]
 

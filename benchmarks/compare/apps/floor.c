@@ -61,7 +61,7 @@ static char *reply(void) {
 }
 
 int main(void) {
-    char host[64], head[512], message[64], prelude[128];
+    char host[64], head[512], message[32], prelude[128];
     char *api = getenv("AWS_LAMBDA_RUNTIME_API"), *colon = strrchr(api, ':'), *large = malloc(65536);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(colon + 1))};
     snprintf(host, sizeof host, "%.*s", (int)(colon - api), api);
@@ -98,9 +98,8 @@ int main(void) {
                     clock_gettime(CLOCK_MONOTONIC, &now);
                     char stamp[64];
                     snprintf(stamp, sizeof stamp, "%-31lld\n", now.tv_sec * 1000000000LL + now.tv_nsec);
-                    memcpy(message, stamp, 32);
-                }
-                if (!strcmp(name, "bulk")) chunk(large, 65536);
+                    chunk(stamp, 32);
+                } else if (!strcmp(name, "bulk")) chunk(large, 65536);
                 else chunk(message, 32);
             }
         }
