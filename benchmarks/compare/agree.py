@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.compare.report import Outcome, Results, number, outcomes, with_spread
+from benchmarks.compare.report import COLUMNS, Outcome, Results, number, outcomes, with_spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +35,7 @@ def meet(first: tuple[float, float], second: tuple[float, float]) -> bool:
 def disagreements(runs: Sequence[Results]) -> tuple[int, list[str]]:
     """The number of figures that all runs have, and a line for each that they do not agree about."""
     said = {}
-    cells = [(name, column) for run in runs for name, columns in run.values.items() for column in columns]
-    for name, column in dict.fromkeys(cells):
+    for name, column in itertools.product(dict.fromkeys(name for run in runs for name in run.values), COLUMNS):
         said[f"{name}: {column}"] = [(run.median(name, column), run.spread(name, column)) for run in runs]
     return _compare(said)
 
