@@ -9,29 +9,21 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
-import tempfile
-from pathlib import Path
 
 from asgi_stream.runtime.shared_writes import FIRST
-from benchmarks.compare.driver import Driver
-from benchmarks.compare.process import SPINS, Process
-from benchmarks.compare.runtimes import BOOTSTRAP, Runtime, environment
+from benchmarks.compare.runtimes import named
+from benchmarks.compare.started import started
 from benchmarks.compare.workloads import event
 
 KINDS = ("compute", "hash", "block", "await")
-COMMAND = [BOOTSTRAP, sys.executable, "/var/runtime/bootstrap.py"]
 STAMP = 32  # bytes of a message
 
 
 def late(setting: str, kind: str, bursts: int, messages: int, *, all_cores: bool = False) -> list[list[float]]:
     """For each burst, how long each message took, in milliseconds."""
     variables = {"_HANDLER": "benchmarks.shared_writes_app.handler", "ASGI_STREAM_SHARE_WRITES": setting}
-    with tempfile.TemporaryDirectory() as folder, Driver(spins=SPINS and not all_cores) as driver:
-        env = environment(driver.address, Runtime("ours", lambda: COMMAND, (), variables))
-        log = Path(folder) / "log"
-        with Process(COMMAND, env, Path(env["LAMBDA_TASK_ROOT"]), log, share_cores=all_cores):
-            body = driver.invoke(event(f"/{kind}/{bursts}/{messages}"), seconds=600).body()
+    with started(named("asgi-stream, raw")._replace(variables=variables), share_cores=all_cores) as one:
+        body = one.driver.invoke(event(f"/{kind}/{bursts}/{messages}"), seconds=600).body()
     assert all(len(piece) == STAMP for piece, _ in body), "a message is not a chunk of its own"
     times = [(when - int(piece)) / 1e6 for piece, when in body]
     assert len(times) == bursts * messages

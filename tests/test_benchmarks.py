@@ -12,7 +12,7 @@ import pytest
 import benchmarks.compare.__main__ as compare
 from benchmarks.compare.agree import disagreements, disagreements_about_ratios, load, main
 from benchmarks.compare.report import Outcome, Results, outcomes, table, with_spread
-from benchmarks.compare.runtimes import RUNTIMES
+from benchmarks.compare.runtimes import named
 from benchmarks.compare.workloads import Sample
 
 CHECKOUT = Path(__file__).parent.parent
@@ -97,7 +97,7 @@ def test_what_there_is_not(arguments: list[str], complaint: str, capsys: pytest.
 def test_a_runtime_that_fails_is_named_and_takes_no_figures_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = next(runtime for runtime in RUNTIMES if runtime.name == "bare imports, raw")
+    good = named("bare imports, raw")
     rounds = iter([good.command()] * 4 + [["/nowhere/to/be/found"]])
     monkeypatch.setattr(compare, "RUNTIMES", (good._replace(command=lambda: next(rounds)),))
     file = tmp_path / "figures.json"

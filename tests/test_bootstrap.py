@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -189,3 +190,32 @@ def test_the_folders_on_the_path(tmp_path: Path) -> None:
     )
     assert f"SystemExit(\"['{tmp_path}', " in process.stdout
     assert f"'{PACKAGE}'" not in process.stdout
+
+
+def test_deep_calls_ask_the_system_for_no_memory(tmp_path: Path) -> None:
+    """However deep the imports of an app are: one that calls at each depth would meet the end of a chunk at some.
+
+    A Python that keeps an empty chunk for the next call, as 3.15 is to do, passes without our help.
+    """
+    (tmp_path / "deep_app.py").write_text(
+        "import resource\n"
+        "def leaf(a=0, b=0, c=0, d=0, e=0, f=0, g=0, h=0): pass\n"
+        "def down(depth):\n"
+        "    for _ in range(200): leaf()\n"
+        "    if depth: down(depth - 1)\n"
+        "down(800)\n"  # whatever can be touched for the first time has been
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "down(800)\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "raise SystemExit(f'{after - before} page faults')\n"
+    )
+    process = run(
+        BOOTSTRAP,
+        sys.executable,
+        AWS_LAMBDA_RUNTIME_API="127.0.0.1:1",
+        LAMBDA_TASK_ROOT=str(tmp_path),
+        _HANDLER="deep_app.handler",
+    )
+    found = re.search(r"SystemExit.*?(\d+) page faults", process.stdout)
+    assert found, process.stdout
+    assert int(found[1]) < 100

@@ -198,6 +198,13 @@ def fill(stream: SocketStream) -> int:
     return sent
 
 
+def ends() -> tuple[SocketStream, socket.socket]:
+    """A stream, and the peer's end of it, which blocks."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return SocketStream(ours), theirs
+
+
 class TestSocketStream:
     async def test_over_a_real_socket(self) -> None:
         received = bytearray()
@@ -225,9 +232,7 @@ class TestSocketStream:
             stream.close()
 
     async def test_a_full_socket(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        stream = SocketStream(ours)
+        stream, theirs = ends()
         sent = fill(stream)
         theirs.setblocking(False)
         waiting = asyncio.create_task(stream.wait_writable())
@@ -247,9 +252,7 @@ class TestSocketStream:
         stream.close()
 
     async def test_what_the_peer_said_before_the_socket_was_full_wakes_who_waits(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        stream = SocketStream(ours)
+        stream, theirs = ends()
         theirs.send(b"!")
         while stream._ahead is None:  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0)
@@ -263,9 +266,7 @@ class TestSocketStream:
         stream.close()
 
     async def test_a_reader_goes_on_in_the_turn_that_brings_the_bytes(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        stream = SocketStream(ours)
+        stream, theirs = ends()
         reading = asyncio.create_task(stream.read())
         await asyncio.sleep(0)
         theirs.send(b"!")
@@ -284,9 +285,7 @@ class TestSocketStream:
     @pytest.mark.parametrize("behind", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"])
     async def test_what_comes_right_behind_a_reply_is_seen_in_the_same_turn(self, behind: bytes) -> None:
         """The next request is sent from there, and must not go to a server that has hung up or speaks out of turn."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        stream = SocketStream(ours)
+        stream, theirs = ends()
 
         async def read() -> tuple[int, bool]:
             return len(await stream.read()), stream.is_stale()
@@ -301,9 +300,7 @@ class TestSocketStream:
         stream.close()
 
     async def test_a_reader_hears_why_it_was_cancelled(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        stream = SocketStream(ours)
+        stream, theirs = ends()
         reading = asyncio.create_task(stream.read())
         await asyncio.sleep(0)
         reading.cancel("enough")
@@ -314,9 +311,7 @@ class TestSocketStream:
 
     @pytest.mark.parametrize("says", [True, False])
     async def test_a_reader_that_is_cancelled_loses_nothing(self, says: bool) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        stream = SocketStream(ours)
+        stream, theirs = ends()
         reading = asyncio.create_task(stream.read())
         await asyncio.sleep(0)
         reading.cancel()
@@ -336,9 +331,7 @@ class TestSocketStream:
         stream.close()
 
     async def test_a_closed_peer_is_stale(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        stream = SocketStream(ours)
+        stream, theirs = ends()
         assert not stream.is_stale()
         theirs.close()
         assert stream.is_stale()

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 import statistics
 import subprocess
 import sys
 import tracemalloc
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import asgi_stream
 from asgi_stream import StreamingAdapter
 from asgi_stream.asgi.cycle import HttpCycle
 from asgi_stream.runtime.connection import Connection
@@ -195,31 +192,3 @@ def test_modules_at_a_cold_start() -> None:
         "source.to_prelude(200, [(b'content-type', b'text/plain')]).encode()"
     )
     assert {name for name in modules(request) - asyncio if not name.startswith(("asgi_stream", "_"))} <= allowed
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the bootstrap is for Linux")
-def test_deep_calls_ask_the_system_for_no_memory(tmp_path: Path) -> None:
-    """However deep the imports of an app are: one that calls at each depth would meet the end of a chunk at some.
-
-    A Python that keeps an empty chunk for the next call, as 3.15 is to do, passes without our help.
-    """
-    (tmp_path / "deep_app.py").write_text(
-        "import resource\n"
-        "def leaf(a=0, b=0, c=0, d=0, e=0, f=0, g=0, h=0): pass\n"
-        "def down(depth):\n"
-        "    for _ in range(200): leaf()\n"
-        "    if depth: down(depth - 1)\n"
-        "down(800)\n"  # whatever can be touched for the first time has been
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "down(800)\n"
-        "after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "raise SystemExit(f'{after - before} page faults')\n"
-    )
-    bootstrap = Path(asgi_stream.__file__).parent / "bootstrap"
-    environ = {
-        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "LAMBDA_TASK_ROOT": str(tmp_path), "_HANDLER": "deep_app.handler"
-    }  # fmt: skip
-    process = subprocess.run([bootstrap, sys.executable], env=environ, capture_output=True, text=True)
-    found = re.search(r"SystemExit\(?.*?(\d+) page faults", process.stdout)
-    assert found, process.stdout
-    assert int(found[1]) < 100

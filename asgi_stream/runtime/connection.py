@@ -111,15 +111,13 @@ class Connection:
         return () if taken == size else _after(buffers, taken)
 
     def try_send_small(self, data: bytes) -> Sequence[Buffer]:
-        """As :meth:`try_send`, for no more than SMALL bytes in one piece."""
-        if self._slow or self._rest or self._stream is None:
+        """As :meth:`try_send`, for what is in one piece and small."""
+        if self.direct is None:
             return (data,)
         try:
-            taken = self._stream.send(data)
-        except BlockingIOError:
-            taken = 0
+            taken = self.direct(data)
         except OSError:
-            return (data,)
+            taken = 0  # there is no room, or the next write will say what is wrong
         return () if taken == len(data) else (memoryview(data)[taken:],)
 
     async def send(self, buffers: Sequence[Buffer], *, last: bool = False) -> None:

@@ -15,20 +15,19 @@ import random
 import signal
 import statistics
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from benchmarks import slots_memory
-from benchmarks.compare.driver import Driver, Failed
-from benchmarks.compare.process import Process
+from benchmarks.compare.driver import Failed
 from benchmarks.compare.report import Results, machine, table
-from benchmarks.compare.runtimes import RUNTIMES, Runtime, Skipped, environment, versions
+from benchmarks.compare.runtimes import RUNTIMES, Runtime, Skipped, versions
+from benchmarks.compare.started import started
 from benchmarks.compare.workloads import WORKLOADS, Sample, cold, first_poll
 from benchmarks.slots_memory import why_no_aws_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 COLDS = 3  # cold starts in a round, of which the median counts
 
@@ -85,36 +84,6 @@ def compare(results: Results, runtimes: Sequence[Runtime], workloads: Sequence[s
     if "memory" in workloads:
         for name, sample in streams([runtime.name for runtime in runtimes]):
             results.add(name, sample)
-
-
-class Started(NamedTuple):
-    """A runtime, running."""
-
-    runtime: Runtime
-    process: Process
-    driver: Driver
-
-    def measure(self, workload: Callable[[Process, Driver], list[Sample]]) -> list[Sample]:
-        """What one workload has to say. Raises Failed, with the runtime's name and what it has printed."""
-        try:
-            return workload(self.process, self.driver)
-        except (Failed, OSError, ValueError) as error:
-            raise Failed(f"{self.runtime.name}: {error!r}\n{self.process.output()}") from error
-
-
-@contextlib.contextmanager
-def started(runtime: Runtime) -> Iterator[Started]:
-    """Starts a runtime, and ends it. Raises Failed."""
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        driver = stack.enter_context(Driver())
-        env = environment(driver.address, runtime)
-        try:
-            process = Process(runtime.command(), env, Path(env["LAMBDA_TASK_ROOT"]), Path(folder) / "log")
-        except OSError as error:
-            raise Failed(f"{runtime.name}: it cannot be started: {error}") from error
-        stack.enter_context(process)
-        yield Started(runtime, process, driver)
 
 
 def one_round(order: Sequence[Runtime], workloads: Sequence[str]) -> Iterator[tuple[str, Sample]]:

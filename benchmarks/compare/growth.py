@@ -10,19 +10,20 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.compare.driver import Driver, Failed
-from benchmarks.compare.process import Process
+from benchmarks.compare.driver import Failed
 from benchmarks.compare.report import machine, number
-from benchmarks.compare.runtimes import RUNTIMES, environment
+from benchmarks.compare.runtimes import named
+from benchmarks.compare.started import started
 from benchmarks.compare.workloads import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from benchmarks.compare.driver import Driver
+    from benchmarks.compare.process import Process
 
 OURS, SHARING = "asgi-stream, raw", "asgi-stream, raw, sharing"
 SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -35,20 +36,19 @@ SLOTS = (1, 8, 32)
 @contextmanager
 def function(name: str, slots: int | None = None) -> Iterator[tuple[Process, Driver]]:
     """A function of ours, waiting for its first event."""
-    runtime = next(runtime for runtime in RUNTIMES if runtime.name == name)
-    with tempfile.TemporaryDirectory() as folder, Driver() as driver:
-        env = environment(driver.address, runtime)
-        if slots is not None:
-            env |= {
-                "AWS_LAMBDA_MAX_CONCURRENCY": str(slots),
-                "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
-            }
-        with Process(runtime.command(), env, Path(env["LAMBDA_TASK_ROOT"]), Path(folder) / "log") as process:
-            try:
-                driver.wait_for_poll(slots=slots or 1)
-                yield process, driver
-            except Failed as error:
-                raise Failed(f"{error}\n{process.output()}") from error
+    runtime = named(name)
+    if slots is not None:
+        variables = {
+            "AWS_LAMBDA_MAX_CONCURRENCY": str(slots),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
+        }
+        runtime = runtime._replace(variables=runtime.variables | variables)
+    with started(runtime) as (_, process, driver):
+        try:
+            driver.wait_for_poll(slots=slots or 1)
+            yield process, driver
+        except Failed as error:
+            raise Failed(f"{error}\n{process.output()}") from error
 
 
 def _cost(process: Process, driver: Driver, path: str, times: int) -> tuple[float, float]:

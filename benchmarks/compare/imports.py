@@ -12,15 +12,12 @@ import argparse
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.compare.driver import Driver
-from benchmarks.compare.process import Process
 from benchmarks.compare.report import machine, number
-from benchmarks.compare.runtimes import CHECKOUT, RUNTIMES, environment
+from benchmarks.compare.runtimes import CHECKOUT, named
+from benchmarks.compare.started import started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,13 +32,10 @@ APPS = {
 
 def start(name: str) -> dict[str, float]:
     """One cold start: the microseconds in each module."""
-    runtime = next(runtime for runtime in RUNTIMES if runtime.name == name)
-    with tempfile.TemporaryDirectory() as folder, Driver() as driver:
-        env = environment(driver.address, runtime) | {"PYTHONPROFILEIMPORTTIME": "1"}
-        log = Path(folder) / "log"
-        with Process(runtime.command(), env, Path(env["LAMBDA_TASK_ROOT"]), log):
-            driver.wait_for_poll()
-        return read(log.read_text())
+    runtime = named(name)
+    with started(runtime._replace(variables=runtime.variables | {"PYTHONPROFILEIMPORTTIME": "1"})) as one:
+        one.driver.wait_for_poll()
+        return read(one.process.printed())
 
 
 def read(log: str) -> dict[str, float]:

@@ -18,6 +18,7 @@ CHARTS = (
     ("bulk CPU ms", "CPU for 32 MiB, ms"),
     ("memory KiB", "Growth over 200 MiB, KiB"),
 )
+FLOORS = dict.fromkeys(("C floor", "plain write"), "floor")
 WIDTH, LABEL, BAR, LINE = 460, 170, 190, 18
 
 
@@ -32,9 +33,7 @@ def draw(results: Results) -> str:
         parts.append(f'<text x="10" y="{top + 14}" class="title">{escape(title)}</text>')
         top += 24
         for name, value in rows:
-            kind = (
-                "ours" if name.startswith("asgi-stream") else "floor" if name in ("C floor", "plain write") else "peer"
-            )
+            kind = "ours" if name.startswith("asgi-stream") else FLOORS.get(name, "peer")
             length = max(1.0, BAR * value / most)
             parts.append(f'<text x="{LABEL - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>')
             parts.append(f'<rect x="{LABEL}" y="{top + 2}" width="{length:.1f}" height="{LINE - 5}" class="{kind}"/>')

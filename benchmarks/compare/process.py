@@ -58,9 +58,13 @@ class Process:
         self._process.wait()
         os.sched_setaffinity(0, ALL_CORES)
 
+    def printed(self) -> str:
+        """What it has printed."""
+        return self._log.read_text(errors="replace")
+
     def output(self) -> str:
         """The end of what it has printed."""
-        return self._log.read_text(errors="replace")[-2000:]
+        return self.printed()[-2000:]
 
     def pids(self) -> list[int]:
         """The processes of its group."""

@@ -153,6 +153,11 @@ def _node() -> list[str]:
     return [_program("node"), _node_ric(), "handler.handler"]
 
 
+def named(name: str) -> Runtime:
+    """The runtime of this name, of RUNTIMES."""
+    return next(runtime for runtime in RUNTIMES if runtime.name == name)
+
+
 def versions(runtimes: Sequence[Runtime]) -> list[str]:
     """The versions of those that are no Python packages."""
     names = [runtime.name for runtime in runtimes]
