@@ -219,3 +219,24 @@ def test_deep_calls_ask_the_system_for_no_memory(tmp_path: Path) -> None:
     found = re.search(r"SystemExit.*?(\d+) page faults", process.stdout)
     assert found, process.stdout
     assert int(found[1]) < 100
+
+
+def test_to_look_at_the_stack_takes_little_memory(tmp_path: Path) -> None:
+    """As a traceback does: each frame gets an object then, and that of the first frame is 125 KiB."""
+    (tmp_path / "looking_app.py").write_text(
+        "import sys, tracemalloc\n"
+        "tracemalloc.start()\n"
+        "frame = sys._getframe()\n"
+        "while frame: frame = frame.f_back\n"
+        "raise SystemExit(f'{tracemalloc.get_traced_memory()[0]} bytes')\n"
+    )
+    process = run(
+        BOOTSTRAP,
+        sys.executable,
+        AWS_LAMBDA_RUNTIME_API="127.0.0.1:1",
+        LAMBDA_TASK_ROOT=str(tmp_path),
+        _HANDLER="looking_app.handler",
+    )
+    found = re.search(r"SystemExit.*?(\d+) bytes", process.stdout)
+    assert found, process.stdout
+    assert int(found[1]) < 64_000
