@@ -159,6 +159,14 @@ def until(condition: Callable[[], object]) -> None:
         pass
 
 
+@pytest.fixture(autouse=True)
+def own_switch_interval() -> Iterator[None]:
+    """It is the process's: a watchdog that is still at work would change it under the next test."""
+    interval = sys.getswitchinterval()
+    yield
+    until(lambda: sys.getswitchinterval() == interval)
+
+
 @pytest.fixture
 def endless_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     """No message comes too late to be of the burst, however slow the machine is."""
@@ -524,7 +532,7 @@ async def test_a_connection_that_breaks_is_told_to_the_next_send(kind: type[Shar
 @pytest.mark.usefixtures("endless_burst")
 async def test_the_watchdog_sleeps_outside_bursts_and_puts_the_switch_interval_back() -> None:
     interval = sys.getswitchinterval()
-    stream = Recorder()
+    stream = Held(b"kept")
     watchdog = Watchdog()
     sink = await started(stream, watchdog, NoTurns)
     await sink.write(b"one")
@@ -532,11 +540,36 @@ async def test_the_watchdog_sleeps_outside_bursts_and_puts_the_switch_interval_b
     for _ in range(3):
         await burst(sink)
         await sink.write(b"kept")
-        assert sys.getswitchinterval() == pytest.approx(min(interval, shared_writes.SWITCH_INTERVAL))
-        stream.wait_for(chunk(b"kept"))
+        stream.inside.wait()
+        assert sys.getswitchinterval() <= shared_writes.SWITCH_INTERVAL
+        stream.go.set()
         until(lambda: not watchdog._streams)
         with watchdog._lock:
-            assert sys.getswitchinterval() == pytest.approx(interval)
+            assert sys.getswitchinterval() == interval
+        stream.go.clear()
+
+
+@pytest.mark.usefixtures("endless_burst")
+@pytest.mark.parametrize("microseconds", [100, 200, 201, 290, 999, 7_001])
+async def test_an_apps_own_switch_interval_is_the_same_after_any_number_of_bursts(
+    microseconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python cuts what it is given off to whole microseconds: put back as it was read, it would shrink each time."""
+    monkeypatch.setattr(shared_writes, "TICK", 3600)  # so that it is the event loop's turn that puts it back
+    before = sys.getswitchinterval()
+    sys.setswitchinterval((microseconds + 0.5) / 1e6)
+    interval = sys.getswitchinterval()
+    try:
+        sink = await started(Recorder(), Watchdog())
+        for _ in range(3):
+            await burst(sink)
+            await sink.write(b"kept")
+            assert sys.getswitchinterval() <= shared_writes.SWITCH_INTERVAL
+            await asyncio.sleep(0)
+            assert sys.getswitchinterval() == interval
+        await sink.end()
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.usefixtures("endless_burst")
@@ -568,6 +601,8 @@ async def test_a_response_that_goes_on_sending_does_not_hold_up_another() -> Non
         await sending.write(b"x" * MOST)  # written at once, with whatever is kept
         await sending.write(b"kept")
         assert monotonic() < over
+    await sending.end()
+    await waiting.end()
 
 
 @pytest.mark.usefixtures("endless_burst")
@@ -581,7 +616,7 @@ async def test_a_burst_that_has_left_needs_no_watchdog() -> None:
         await sink.write(b"kept")
         await leave()
         assert not watchdog._streams
-        assert sys.getswitchinterval() == pytest.approx(interval)
+        assert sys.getswitchinterval() == interval
 
 
 ALARMS = [shared_writes._Sleeper, *([shared_writes._Timer] if hasattr(os, "timerfd_create") else [])]

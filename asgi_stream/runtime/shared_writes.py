@@ -204,7 +204,7 @@ class Watchdog:
         self._responses: WeakSet[SharingStream] = WeakSet()  # all that there are
         self._abandoned = False
         self._thread: threading.Thread | None = None
-        self._switch_interval = 0.0  # what was found
+        self._switch_interval = 0.0  # what was found, where it was too long
 
     def response(self, connection: Connection, invocation: Invocation) -> SharingStream:
         """Returns the response to an invocation of the running event loop."""
@@ -229,8 +229,10 @@ class Watchdog:
         """Pushes what the stream keeps, from TICK on until it is idle."""
         with self._lock:
             if not self._streams:
-                self._switch_interval = sys.getswitchinterval()
-                sys.setswitchinterval(min(SWITCH_INTERVAL, self._switch_interval))
+                found = sys.getswitchinterval()
+                if found > SWITCH_INTERVAL:
+                    self._switch_interval = found
+                    sys.setswitchinterval(SWITCH_INTERVAL)
                 self._alarm.set(TICK)
             self._streams.add(stream)
 
@@ -278,8 +280,9 @@ class Watchdog:
 
     def _restore(self) -> None:
         # Unless the app has set one of its own in the meantime.
-        if abs(sys.getswitchinterval() - SWITCH_INTERVAL) < 1e-6:
-            sys.setswitchinterval(self._switch_interval)
+        if self._switch_interval and abs(sys.getswitchinterval() - SWITCH_INTERVAL) < 1e-6:
+            sys.setswitchinterval(self._switch_interval + 5e-7)  # Python cuts it off to whole microseconds
+        self._switch_interval = 0.0
 
 
 class _Timer:
