@@ -41,7 +41,12 @@ def error_of(request: Received) -> dict[str, Any]:
     return error
 
 
-async def run(app: Any, *, seconds: float = 0.3, **options: Any) -> FakeRuntimeApi:
+# An invocation that is told of its end at once, and cancelled in five minutes: however slow the machine is, the app has
+# the time to end by itself.
+TOLD_AT_ONCE: dict[str, Any] = {"seconds": 600, "deadline_margin": 900}
+
+
+async def run(app: Any, *, seconds: float = 1.0, **options: Any) -> FakeRuntimeApi:
     """One invocation of ``app`` that has ``seconds``, then one that answers at once."""
 
     async def first(scope: Any, receive: Any, send: Any) -> None:
@@ -66,7 +71,7 @@ async def test_an_event_stream_that_stops_when_told_has_ended_well() -> None:
         await send(PART)
         assert await receive() == {"type": "http.disconnect"}
 
-    api = await run(app)
+    api = await run(app, **TOLD_AT_ONCE)
     assert (api.answers[0].content, api.answers[0].trailers) == (b"part", {})
 
 
@@ -89,7 +94,7 @@ async def test_an_app_that_only_waits_is_cancelled_and_lambda_is_told_where(
     assert api.answers[0].content == b"part"
     error = error_of(api.answers[0])
     assert error["errorType"] == "DeadlineExceeded"
-    assert re.match(r"the invocation had 0\.\d{3} s, and was cancelled", error["errorMessage"])
+    assert re.match(r"the invocation had \d\.\d{3} s, and was cancelled", error["errorMessage"])
     (record,) = capsys.readouterr().err.split("\n[")
     assert "\tid-1\tThe invocation is cancelled; it was waiting here\nTraceback" in record
     for told in (record, "".join(error["stackTrace"])):
@@ -148,7 +153,7 @@ async def test_the_margin_is_a_setting() -> None:
         left.append(scope["aws.context"].get_remaining_time_in_millis())
 
     left: list[int] = []
-    api = await run(app, seconds=600, deadline_margin=900)
+    api = await run(app, **TOLD_AT_ONCE)
     assert (api.answers[0].content, api.answers[0].trailers) == (b"", {})
     assert left[0] > 0
 
@@ -160,7 +165,7 @@ async def test_a_promised_length_is_kept_or_the_end_is_not_clean() -> None:
         await send(PART)
         await receive()
 
-    api = await run(app)
+    api = await run(app, **TOLD_AT_ONCE)
     assert error_of(api.answers[0])["errorType"] == "AppError"
 
 
@@ -171,7 +176,7 @@ async def test_a_buffered_answer_is_told_too() -> None:
         await send(PART)
         assert await receive() == {"type": "http.disconnect"}
 
-    api = await run(app, invoke_mode="buffered")
+    api = await run(app, invoke_mode="buffered", **TOLD_AT_ONCE)
     answer = json.loads(api.answers[0].body)
     assert (answer["statusCode"], base64.b64decode(answer["body"])) == (200, b"part")
 
@@ -325,9 +330,9 @@ async def test_one_thread_watches_all_invocations(told: Told) -> None:
     watch = BlockWatch()
     threads = threading.active_count()
     watch.add("never", time.monotonic() + 1e15)
-    watch.add("removed", time.monotonic() + 0.01)
+    watch.add("removed", time.monotonic() + 0.5)
     watch.remove("removed")
-    watch.add("second", time.monotonic() + 0.1)
+    watch.add("second", time.monotonic() + 0.6)
     watch.add("first", time.monotonic() + 0.02)
     assert threading.active_count() == threads + 1
     told.wait_for(2)
@@ -452,18 +457,33 @@ async def never_asks() -> StreamingResponse:
     return StreamingResponse(body())
 
 
-@pytest.mark.parametrize(
-    ("path", "content", "ends_well"),
-    [("/asks", b"part", True), ("/events", b"data: part\r\n\r\n", True), ("/never-asks", b"part", False)],
-)
-async def test_streams_of_fastapi(path: str, content: bytes, ends_well: bool) -> None:
-    """A generator ends well if it asks for the disconnect; sse-starlette asks by itself."""
+@pytest.mark.parametrize(("path", "content"), [("/asks", b"part"), ("/events", b"data: part\r\n\r\n")])
+async def test_a_stream_of_fastapi_that_asks_for_the_disconnect_ends_well(path: str, content: bytes) -> None:
+    """sse-starlette asks by itself."""
+    left = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await fastapi({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+        async def hears_of_the_end_later() -> Any:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                await left.wait()
+            return message
+
+        async def sends(message: Any) -> None:
+            await send(message)
+            if message.get("body"):
+                left.set()
+
+        await fastapi({**scope, "path": path, "raw_path": path.encode()}, hears_of_the_end_later, sends)
+
+    api = await run(app, **TOLD_AT_ONCE)
+    assert (api.answers[0].content, api.answers[0].trailers) == (content, {})
+
+
+async def test_a_stream_of_fastapi_that_never_asks_is_cancelled() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await fastapi({**scope, "path": "/never-asks", "raw_path": b"/never-asks"}, receive, send)
 
     api = await run(app)
-    assert api.answers[0].content == content
-    assert (api.answers[0].trailers == {}) is ends_well
-    if not ends_well:
-        assert "in body\n" in "".join(error_of(api.answers[0])["stackTrace"])
+    assert api.answers[0].content == b"part"
+    assert "in body\n" in "".join(error_of(api.answers[0])["stackTrace"])
