@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from asgi_stream import StreamingAdapter
 from asgi_stream.testing import LambdaTransport, exchange
 from example_app import bot, events
-from example_app.main import app, handler
+from example_app.main import app
 from example_app.store import SQLiteStore, get_store
 from tests.example.sse import listening, parse
 from tests.support.events import function_url_event
@@ -210,8 +211,10 @@ class TestInThisProcess:
         assert parse(piece.splitlines()[:2]).data["text"] == "just now"
 
     async def test_the_deadline_ends_a_stream_well(self, store: SQLiteStore) -> None:
-        due = str(int((time.time() + 0.5) * 1000))
-        api = await serve(handler, function_url_event(path="/chat/a/events"), Lambda_Runtime_Deadline_Ms=due)
+        # Told after 0.2 s, with minutes to end in.
+        due = str(int((time.time() + 900) * 1000))
+        told_soon = StreamingAdapter(app, deadline_margin=899.8)
+        api = await serve(told_soon, function_url_event(path="/chat/a/events"), Lambda_Runtime_Deadline_Ms=due)
         assert api.answers[0].complete
         assert (api.answers[0].content, api.answers[0].trailers) == (b"retry: 300\n\n", {})
 

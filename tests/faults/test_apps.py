@@ -128,6 +128,7 @@ async def test_an_app_that_blocks_the_loop_past_its_deadline(tmp_path: Path) -> 
     os.mkfifo(gate)
     async with process(HANDLER) as running:
         event = json.dumps(function_url_event("GET", "/blocks-the-loop", query=str(gate))).encode()
+        await running.api.idle()  # its start is not on the invocation's time
         invocation = await running.api.invoke(event, deadline_ms=int((time.time() + 0.3) * 1_000))
         lines = ""
         while "gate.read()" not in lines and "with open(scope" not in lines:

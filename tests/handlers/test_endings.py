@@ -27,6 +27,7 @@ from asgi_stream import (
     pipeline,
     streaming_handler,
 )
+from asgi_stream.runtime.deadline import Countdown
 from tests.support.wire import FakeRuntimeApi, serve
 
 if TYPE_CHECKING:
@@ -653,21 +654,38 @@ async def test_a_stream_that_lambda_has_closed() -> None:
     assert not api.received[1].complete
 
 
-def deadline(seconds: float) -> dict[str, str]:
-    return {"Lambda_Runtime_Deadline_Ms": str(int((time.time() + seconds) * 1000))}
+DEADLINE = {"Lambda_Runtime_Deadline_Ms": str(int((time.time() + 3600) * 1000))}
 
 
-async def test_a_handler_is_cancelled_before_its_deadline() -> None:
+@pytest.fixture
+def time_runs_out(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """In place of a clock; to be called in the event loop: the handler is told, and cancelled."""
+    steps: list[Callable[[], None]] = []
+
+    def at(_: Countdown, left: float, step: Callable[[], None]) -> asyncio.TimerHandle:
+        steps.append(step)
+        return asyncio.TimerHandle(0, step, (), asyncio.get_running_loop())  # which nobody has scheduled
+
+    def tell_and_cancel() -> None:
+        for _ in range(2):
+            steps.pop()()
+
+    monkeypatch.setattr(Countdown, "_at", at)
+    return tell_and_cancel
+
+
+async def test_a_handler_is_cancelled_before_its_deadline(time_runs_out: Callable[[], None]) -> None:
     @streaming_handler
     async def handler(event: Any, response: ResponseStream, context: LambdaContext) -> None:
         await response.write("part")
+        asyncio.get_running_loop().call_soon(time_runs_out)
         await asyncio.Event().wait()
 
-    api = await serve(handler, api=FakeRuntimeApi({}, headers=deadline(0.2)))
+    api = await serve(handler, api=FakeRuntimeApi({}, headers=DEADLINE))
     assert api.answers[0].trailers["lambda-runtime-function-error-type"] == "Function.DeadlineExceeded"
 
 
-async def test_a_thread_that_outlives_its_invocation_can_write_no_more() -> None:
+async def test_a_thread_that_outlives_its_invocation_can_write_no_more(time_runs_out: Callable[[], None]) -> None:
     """The thread goes on, for no thread can be cancelled; its response, and the next one, are safe from it."""
     go_on = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -679,13 +697,14 @@ async def test_a_thread_that_outlives_its_invocation_can_write_no_more() -> None
             response.write("good")
             return
         response.write("part")
+        loop.call_soon_threadsafe(time_runs_out)
         asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
         try:
             response.write("from the dead")
         except AsgiStreamError as error:
             loop.call_soon_threadsafe(outcome.set_result, type(error).__name__)
 
-    api = await serve(handler, api=FakeRuntimeApi(BAD, headers=deadline(0.2)))
+    api = await serve(handler, api=FakeRuntimeApi(BAD, headers=DEADLINE))
     go_on.set()
     assert await outcome == "DeadlineExceeded"
     assert api.answers[0].body == b"part"
@@ -693,8 +712,10 @@ async def test_a_thread_that_outlives_its_invocation_can_write_no_more() -> None
     assert (await serve(handler, GOOD)).answers[0].body == b"good"
 
 
-async def test_a_thread_that_waits_for_a_slow_reader_is_let_go_at_the_deadline() -> None:
-    api = FakeRuntimeApi({}, headers=deadline(0.2))
+async def test_a_thread_that_waits_for_a_slow_reader_is_let_go_at_the_deadline(
+    time_runs_out: Callable[[], None],
+) -> None:
+    api = FakeRuntimeApi({}, headers=DEADLINE)
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[str] = loop.create_future()
 
@@ -709,6 +730,8 @@ async def test_a_thread_that_waits_for_a_slow_reader_is_let_go_at_the_deadline()
             raise
 
     serving = asyncio.ensure_future(serve(handler, api=api))
+    await api.stalled.wait()
+    time_runs_out()
     assert "the invocation is over" in await outcome
     api.take(100_000)
     await serving

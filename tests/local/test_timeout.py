@@ -18,6 +18,7 @@ from asgi_stream.local import environment, runtime_api
 from asgi_stream.local.environment import Environment
 from asgi_stream.local.invocation import Ending
 from asgi_stream.local.lifecycle import State
+from asgi_stream.local.limits import LONGEST_TIMEOUT, SHUTDOWN_LIMIT
 from asgi_stream.local.pool import Pool
 from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
 from tests.support.dev import COMMAND, dev, gone
@@ -164,11 +165,11 @@ class Function:
 
 async def pid_of_the_next(pool: Pool) -> bytes:
     """Serves one more request; returns the id of the process that did it."""
-    return body(await (await pool.invoke(event("/pid"))).collect())
+    return body(await (await pool.invoke(event("/pid"), timeout=LONGEST_TIMEOUT)).collect())
 
 
 async def test_who_ends_when_told_has_ended_well_and_its_process_serves_the_next() -> None:
-    async with Function(4, ASGI_STREAM_DEADLINE_MARGIN="4") as pool:
+    async with Function(900, ASGI_STREAM_DEADLINE_MARGIN="900") as pool:
         result = await (await pool.invoke(event("/until-told"))).collect()
         assert result.ending is Ending.CLEAN
         pid, told = body(result).split()
@@ -199,18 +200,22 @@ async def test_who_blocks_before_the_start_is_killed_and_a_new_process_serves_th
 
 
 async def test_who_blocks_in_the_background_is_killed_and_it_is_told() -> None:
-    function = Function(1)
+    function = Function(LONGEST_TIMEOUT)
     async with function as pool:
-        result = await (await pool.invoke(event("/blocks-after"))).collect()
+        invocation = await pool.invoke(event("/blocks-after"))
+        result = await invocation.collect()
         assert result.ending is Ending.CLEAN
+        (running,) = pool.environments
+        running.api._time_out(invocation)
         await pool.settled()
         assert gone(int(body(result)))
         assert [failure.error_type for failure in function.failures] == ["Sandbox.Timedout"]
         assert await pid_of_the_next(pool) != body(result)
 
 
-async def test_who_has_an_extension_hears_of_its_end(tmp_path: Path) -> None:
+async def test_who_has_an_extension_hears_of_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client of this stream reads nothing: no error gets through to it, and the runtime waits past its deadline."""
+    monkeypatch.setattr(environment, "SHUTDOWN_LIMIT", 30.0)  # it ends by itself, however slow the machine is
     marker = tmp_path / "marker"
     async with Function(1, "functions:with_shutdown", SHUTDOWN_MARKER=str(marker)) as pool:
         invocation = await pool.invoke(event("/floods"))
@@ -252,8 +257,19 @@ while True:
     ("name", "expected"), [("plain", b""), ("extension-obeys", b"TERM"), ("extension-ignores", b"TERM")]
 )
 async def test_sigterm_comes_where_an_extension_is_registered_and_sigkill_always(
-    tmp_path: Path, name: str, expected: bytes
+    tmp_path: Path, name: str, expected: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told = asyncio.Event()
+
+    async def wait_for(ending: asyncio.Future[None], limit: float) -> None:
+        """In place of a clock: the time that a function has after SIGTERM is over once this test has heard of it."""
+        assert limit == SHUTDOWN_LIMIT
+        over = asyncio.ensure_future(told.wait())
+        await asyncio.wait((ending, over), return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        if not ending.done():
+            raise TimeoutError
+
     lives = make_gate(tmp_path)
     bootstrap = tmp_path / name
     bootstrap.write_text(STAND_IN.format(python=sys.executable, lives=lives))
@@ -262,9 +278,14 @@ async def test_sigterm_comes_where_an_extension_is_registered_and_sigkill_always
         reader = await anyio.to_thread.run_sync(lives.open, "rb")
         with reader:
             await (await function.invoke(b"{}")).finished()
-            await function.close()
+            with monkeypatch.context() as patched:
+                patched.setattr(asyncio, "wait_for", wait_for)
+                closing = asyncio.create_task(function.close())
+                assert await anyio.to_thread.run_sync(reader.read, len(expected)) == expected
+                told.set()
+                await closing
             # The FIFO ends with the process that holds it open.
-            assert await anyio.to_thread.run_sync(reader.read) == expected
+            assert await anyio.to_thread.run_sync(reader.read) == b""
 
 
 async def test_a_long_init_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +303,8 @@ async def test_a_long_init_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_dev_shows_the_break_tells_the_reason_and_serves_the_next() -> None:
-    with dev("--timeout", "1", "--concurrency", "1") as running:
+    # The time is also that of a process's first answer.
+    with dev("--timeout", "3", "--concurrency", "1") as running:
         with running.client.stream("GET", "/blocks-mid") as response:
             parts = response.iter_raw()
             blocked = int(next(parts))
@@ -293,7 +315,7 @@ def test_dev_shows_the_break_tells_the_reason_and_serves_the_next() -> None:
         errors = running.stop()
     assert gone(blocked)
     line = (
-        r"asgi-stream: GET {}: Sandbox\.Timedout: RequestId: [0-9a-f-]{{36}} Error: Task timed out after 1\.00 seconds"
+        r"asgi-stream: GET {}: Sandbox\.Timedout: RequestId: [0-9a-f-]{{36}} Error: Task timed out after 3\.00 seconds"
     )
     for path in ("/blocks-mid", "/blocks"):
         assert len(re.findall(line.format(path), errors)) == 1, errors
@@ -301,7 +323,7 @@ def test_dev_shows_the_break_tells_the_reason_and_serves_the_next() -> None:
 
 def test_invoke_has_a_timeout_too() -> None:
     result = subprocess.run(
-        [*COMMAND, "invoke", "functions:handler", "/blocks-mid", "--timeout", "1"],
+        [*COMMAND, "invoke", "functions:handler", "/blocks-mid", "--timeout", "3"],
         cwd=HERE,
         env=variables_of_a_command(),
         capture_output=True,
@@ -310,5 +332,5 @@ def test_invoke_has_a_timeout_too() -> None:
         check=False,
     )
     assert result.returncode == 1
-    assert "Task timed out after 1.00 seconds" in result.stderr
+    assert "Task timed out after 3.00 seconds" in result.stderr
     assert gone(int(result.stdout))

@@ -106,9 +106,14 @@ def _in_namespace(folder: str, command: Sequence[str]) -> list[str]:
     return ["unshare", "-m", "sh", "-c", _NAMESPACE, "sh", folder, str(REPO), sys.base_prefix, _PYTHON, *command]
 
 
+# A loopback address of this process alone. The emulator listens 50 to 150 ms after a port was found to be free, and by
+# then another process of the tests, all of which use 127.0.0.1, may have been given the same one.
+_HOST = f"127.{64 + (os.getpid() >> 16)}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+
+
 def _free_ports(count: int) -> list[int]:
     """Ports that nothing listens on; held together, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    sockets = [socket.create_server((_HOST, 0)) for _ in range(count)]
     ports: list[int] = [listener.getsockname()[1] for listener in sockets]
     for listener in sockets:
         listener.close()
@@ -145,15 +150,15 @@ class EmulatorPlatform:
 
     async def __aenter__(self) -> Self:
         port, api_port = _free_ports(2)
-        addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
-        addresses += ["--runtime-api-address", f"127.0.0.1:{api_port}"]
+        addresses = ["--runtime-interface-emulator-address", f"{_HOST}:{port}"]
+        addresses += ["--runtime-api-address", f"{_HOST}:{api_port}"]
         try:
             self._session = await self._start(["--log-level", "info", *addresses])
             await self._ready(self._session, port)
         except BaseException:
             await self.__aexit__()
             raise
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=None)
+        self._client = httpx.AsyncClient(base_url=f"http://{_HOST}:{port}", trust_env=False, timeout=None)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -183,7 +188,7 @@ class EmulatorPlatform:
             while True:
                 assert session.lives, "the emulator ended before it listened; its log is in the captured stderr"
                 try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    _, writer = await asyncio.open_connection(_HOST, port)
                 except ConnectionRefusedError:
                     await asyncio.sleep(0.01)
                 else:

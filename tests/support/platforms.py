@@ -148,7 +148,7 @@ class Session:
             self._process.terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), GRACE)
-        async with asyncio.timeout(GRACE):
+        async with asyncio.timeout(INVOCATION_LIMIT):
             while members := self._members():
                 for pid in members:
                     with contextlib.suppress(ProcessLookupError):
