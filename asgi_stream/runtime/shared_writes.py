@@ -269,14 +269,13 @@ class Watchdog:
             moved = [stream.push() for stream in streams]
             tick = TICK if any(moved) else min(2 * tick, LONGEST_TICK)
             with self._lock:
-                idle = {stream for stream in streams if stream.idle()}
-                if idle and idle == self._streams:
-                    self._restore()
-                self._streams -= idle
+                # Some may have left meanwhile: those are the event loop's to watch anew.
+                self._streams -= {stream for stream in streams if stream in self._streams and stream.idle()}
                 if self._streams:
                     self._alarm.set(tick)
-            # The last of them is not to be kept alive until the alarm rings again.
-            del streams, idle
+                else:
+                    self._restore()
+            del streams  # the last of them is not to be kept alive until the alarm rings again
 
     def _restore(self) -> None:
         # Unless the app has set one of its own in the meantime.
