@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from asgi_stream.runtime.deadline import Countdown
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 # No test asserts a time, so none fails for one. In CI the examples are the same in each run: what decides whether work
 # lands must not depend on chance, and the runs on people's machines go on searching.
@@ -19,6 +22,23 @@ settings.load_profile("project")
 def anyio_backend() -> str:
     """The event loop of every async test: what Lambda runs."""
     return "asyncio"
+
+
+@pytest.fixture
+def time_runs_out(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """In place of a clock; to be called in the event loop: the handler is told, and cancelled."""
+    steps: list[Callable[[], None]] = []
+
+    def at(_: Countdown, left: float, step: Callable[[], None]) -> asyncio.TimerHandle:
+        steps.append(step)
+        return asyncio.TimerHandle(0, step, (), asyncio.get_running_loop())  # which nobody has scheduled
+
+    def tell_and_cancel() -> None:
+        for _ in range(2):
+            steps.pop()()
+
+    monkeypatch.setattr(Countdown, "_at", at)
+    return tell_and_cancel
 
 
 @pytest.hookimpl(wrapper=True)

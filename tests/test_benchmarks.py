@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,10 +99,12 @@ def test_a_runtime_that_fails_is_named_and_takes_no_figures_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = named("bare imports, raw")
+    cores = os.sched_getaffinity(0)
     rounds = iter([good.command()] * 4 + [["/nowhere/to/be/found"]])
     monkeypatch.setattr(compare, "RUNTIMES", (good._replace(command=lambda: next(rounds)),))
     file = tmp_path / "figures.json"
     assert compare.main(["--workloads", "hello", "--json", str(file)]) == 1
+    assert os.sched_getaffinity(0) == cores
     said = capsys.readouterr()
     assert "a failure of bare imports, raw: it cannot be started" in said.err
     assert "round 1 of 15" in said.err

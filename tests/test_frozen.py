@@ -23,6 +23,7 @@ from asgi_stream.local.invocation import Ending
 from asgi_stream.runtime import deadline
 from asgi_stream.runtime.deadline import Countdown
 from asgi_stream.sinks import Sink
+from tests.support.clocks import Clocks
 from tests.support.events import function_url_event
 from tests.support.process import process
 from tests.support.wire import serve
@@ -118,24 +119,6 @@ async def test_a_platform_that_went_away_meanwhile_ends_the_process_at_once() ->
 
 
 # Clocks of our own
-
-
-class Clocks:
-    """In place of the module `time`: the wall clock can jump."""
-
-    def __init__(self) -> None:
-        self.wall = 1_700_000_000.0
-        self.counted = 500.0
-
-    def time(self) -> float:
-        return self.wall
-
-    def monotonic(self) -> float:
-        return self.counted
-
-    def pass_by(self, seconds: float) -> None:
-        self.wall += seconds
-        self.counted += seconds
 
 
 @pytest.fixture

@@ -147,6 +147,8 @@ class Function:
                     collected = await invocation.collect()
                     assert collected.error is None, (collected.error, session.output.text)
                     await api.idle()
+                    session._process.terminate()
+                    await session.wait()
             finally:
                 await session.end()
                 await watcher

@@ -147,7 +147,7 @@ async def test_no_worker_outlives_its_parent() -> None:
 
 
 async def test_a_worker_that_blocks_is_killed_in_the_end() -> None:
-    async with managed_instance(TWO, 2) as running:
+    async with managed_instance(TWO, 2, TEST_END_LIMIT="2") as running:
         await running.api.polled(2)
         blocked = await facts(running.api.invoke("/blocks"))
         await running.session.output.wait_for("blocking")

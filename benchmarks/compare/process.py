@@ -45,9 +45,11 @@ class Process:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            finally:
-                if not share_cores:
-                    os.sched_setaffinity(0, DRIVERS_CORES)
+            except BaseException:
+                os.sched_setaffinity(0, ALL_CORES)
+                raise
+            if not share_cores:
+                os.sched_setaffinity(0, DRIVERS_CORES)
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 from asgi_stream import StreamingAdapter
+from asgi_stream.runtime import extension
+from tests import apps
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -28,6 +30,7 @@ async def without_lifespan(scope: Any, receive: Any, send: Any) -> None:
 async def never_shuts_down(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         await receive()
+        extension.SHUTDOWN_LIMIT = apps.SHUTDOWN_LIMIT
         await send({"type": "lifespan.startup.complete"})
         await receive()
         try:

@@ -24,7 +24,7 @@ PAGE_HEADERS = {"content-type": "text/plain; charset=utf-8", "content-length": s
 TEXT = {"content-type": "text/plain"}
 
 FILE = __file__
-EMPTY_FILE = str(Path(__file__).with_name("__init__.py"))
+EMPTY_FILE = str(Path(__file__).parents[1] / "__init__.py")
 
 
 class Row(NamedTuple):

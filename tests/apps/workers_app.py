@@ -13,6 +13,10 @@ import time
 from typing import Any
 
 from asgi_stream import StreamingAdapter
+from asgi_stream.runtime import workers
+
+# How long a worker may take to end when its parent does.
+workers.END_LIMIT = float(os.environ.get("TEST_END_LIMIT", "20"))
 
 released = asyncio.Event()
 at_import = asyncio.get_event_loop() if os.environ.get("TEST_LOOP_AT_IMPORT") else None

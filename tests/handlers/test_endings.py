@@ -27,7 +27,6 @@ from asgi_stream import (
     pipeline,
     streaming_handler,
 )
-from asgi_stream.runtime.deadline import Countdown
 from tests.support.wire import FakeRuntimeApi, serve
 
 if TYPE_CHECKING:
@@ -655,23 +654,6 @@ async def test_a_stream_that_lambda_has_closed() -> None:
 
 
 DEADLINE = {"Lambda_Runtime_Deadline_Ms": str(int((time.time() + 3600) * 1000))}
-
-
-@pytest.fixture
-def time_runs_out(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """In place of a clock; to be called in the event loop: the handler is told, and cancelled."""
-    steps: list[Callable[[], None]] = []
-
-    def at(_: Countdown, left: float, step: Callable[[], None]) -> asyncio.TimerHandle:
-        steps.append(step)
-        return asyncio.TimerHandle(0, step, (), asyncio.get_running_loop())  # which nobody has scheduled
-
-    def tell_and_cancel() -> None:
-        for _ in range(2):
-            steps.pop()()
-
-    monkeypatch.setattr(Countdown, "_at", at)
-    return tell_and_cancel
 
 
 async def test_a_handler_is_cancelled_before_its_deadline(time_runs_out: Callable[[], None]) -> None:
