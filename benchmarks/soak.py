@@ -38,7 +38,7 @@ SHORT_TIMEOUT_MS = 100  # of an invocation that is to be cancelled before its de
 
 # What may come on top between the first sample and the last one, for caches and fragments. A small object that each
 # invocation leaves is 1,800 blocks in a short soak of 2,000, and a trace id in C's environment 270 kB of heap, of which
-# the runtime's first 1,000 are 125; in the long one, 2 MiB are 23 bytes an invocation.
+# the runtime's first 1,000 are 123; in the long one, 2 MiB are 23 bytes an invocation.
 MOST_RSS = 2048  # KiB
 MOST_HEAP = 150_000  # bytes
 # glibc counts what a thread has freed and keeps for itself as in use: up to 240 kB each, which fill up bit by bit.

@@ -236,27 +236,26 @@ async def test_an_invocation_that_has_ended_is_counted_down_no_longer() -> None:
 @pytest.mark.parametrize(
     ("given", "margin", "expected"), [(100, None, 1.0), (5, None, 0.5), (100, 3.0, 3.0), (100, 300.0, 100.0)]
 )
-async def test_the_moments(given: float, margin: float | None, expected: float) -> None:
+async def test_the_moments(
+    given: float, margin: float | None, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Told when the margin begins, cancelled half-way to the deadline, given up when a quarter is left."""
-    deadline_at = time.time() + given
+    clocks = Clocks()
+    monkeypatch.setattr(deadline, "time", clocks)
+    moments: list[float] = []
+
+    def at(_: Countdown, left: float, step: Callable[[], None]) -> asyncio.TimerHandle:
+        moments.append(left)
+        return asyncio.TimerHandle(0, step, (), asyncio.get_running_loop())
+
+    monkeypatch.setattr(Countdown, "_at", at)
     task = asyncio.ensure_future(asyncio.Event().wait())
-    countdown = Countdown(Sink(), "id", deadline_at, margin)
+    countdown = Countdown(Sink(), "id", clocks.wall + given, margin)
     countdown.watch(task)
-
-    def left() -> float:
-        """What will be left of the time when the next step comes, as a share of the margin."""
-        assert countdown._timer is not None
-        return (given - (countdown._timer.when() - begun)) / expected
-
-    begun = countdown._deadline - given
-    shares = [left()]
-    for step in (countdown._tell, countdown._cancel):
-        assert countdown._timer is not None
-        countdown._timer.cancel()
-        step()
-        shares.append(left())
-    assert shares == pytest.approx([1, 1 / 2, 1 / 4], abs=0.05)
-    assert (given - (countdown.ends - begun)) / expected == pytest.approx(1 / 4, abs=0.05)
+    countdown._tell()
+    countdown._cancel()
+    assert moments == pytest.approx([expected, expected / 2, expected / 4])
+    assert countdown.ends == pytest.approx(clocks.counted + given - expected / 4)
     countdown.stop()
     await asyncio.wait((task,))
 

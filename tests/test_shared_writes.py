@@ -626,14 +626,15 @@ async def test_a_burst_that_has_left_needs_no_watchdog() -> None:
 
 
 class ByHand:
-    """An alarm that rings when the test says so; :attr:`waits` counts how often somebody has waited for it."""
+    """An alarm that rings when the test says so; it counts how often somebody has waited, and notes what was set."""
 
     def __init__(self) -> None:
         self.waits = 0
+        self.was_set: list[float] = []
         self._rings = threading.Semaphore(0)
 
     def set(self, seconds: float) -> None:
-        pass
+        self.was_set.append(seconds)
 
     def stop(self) -> None:
         pass
@@ -644,6 +645,10 @@ class ByHand:
 
     def ring(self) -> None:
         self._rings.release()
+
+    def has_waited(self, times: int) -> None:
+        """Blocks until somebody waits for that many times."""
+        until(lambda: self.waits == times)
 
 
 async def two_of_one_watchdog(kind: type[SharingStream]) -> tuple[Watchdog, ByHand, Held, SharingStream]:
@@ -671,7 +676,7 @@ async def test_a_response_that_ends_under_the_watchdogs_eyes_leaves_the_switch_i
     watchdog, alarm, stream, other = await two_of_one_watchdog(NoTurns)
     await other.end()
     stream.go.set()
-    until(lambda: alarm.waits == 2)
+    alarm.has_waited(2)
     assert not watchdog._streams
     assert sys.getswitchinterval() == interval
 
@@ -698,7 +703,7 @@ async def test_a_response_that_has_left_and_keeps_something_again_is_watched_aga
     def let_it_look() -> None:
         Interrupted.interrupt = None
         stream.go.set()
-        until(lambda: alarm.waits == 2)
+        alarm.has_waited(2)
 
     watchdog, alarm, stream, other = await two_of_one_watchdog(Interrupted)
     SharingStream._push_soon(other)  # as at the event loop's turn
@@ -707,6 +712,34 @@ async def test_a_response_that_has_left_and_keeps_something_again_is_watched_aga
     await other.write(b"kept again")
     assert other in watchdog._streams
     await other.end()
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_reader_that_takes_nothing_does_not_hold_up_another_response() -> None:
+    """The watchdog looks less and less often then, until somebody else keeps something."""
+    watchdog, alarm = Watchdog(), ByHand()
+    watchdog._alarm = alarm  # type: ignore[assignment]
+    stuck = Recorder(capacity=10_000)
+    stalled, other = await started(stuck, watchdog, NoTurns), await started(Recorder(), watchdog, NoTurns)
+    for sink in (stalled, other):
+        await burst(sink)
+    assert stuck._capacity is not None
+    stuck.take(-stuck._capacity)
+    await stalled.write(b"kept")
+    for count in range(4):
+        alarm.ring()
+        alarm.has_waited(2 + count)
+    tick, longest = shared_writes.TICK, shared_writes.LONGEST_TICK
+    assert alarm.was_set == [tick, 2 * tick, 4 * tick, longest, longest]
+    await other.write(b"kept")
+    assert alarm.was_set[5:] == [tick]
+    alarm.ring()
+    alarm.has_waited(6)
+    assert alarm.was_set[6:] == [tick]  # something has moved
+    stuck.take(1_000)
+    alarm.ring()
+    alarm.has_waited(7)
+    assert not watchdog._streams
 
 
 ALARMS = [shared_writes._Sleeper, *([shared_writes._Timer] if hasattr(os, "timerfd_create") else [])]
@@ -734,6 +767,18 @@ def test_an_alarm_rings_at_the_time_that_was_set_last(kind: Callable[[], Any]) -
     alarm.set(0.01)
     done.wait()
     assert rang[1] >= stopped + 0.01 or stopped >= begun + 0.005  # the time had come before it was stopped
+
+
+@pytest.mark.parametrize("kind", ALARMS)
+def test_an_alarm_that_is_set_to_an_earlier_time_rings_then(kind: Callable[[], Any]) -> None:
+    alarm = kind()
+    waiting = threading.Thread(target=alarm.wait, daemon=True)
+    alarm.set(3600)
+    waiting.start()
+    if kind is shared_writes._Sleeper:
+        until(lambda: alarm._changed._waiters)
+    alarm.set(0.001)
+    waiting.join()
 
 
 def test_a_kernel_without_timers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -829,6 +874,26 @@ async def test_a_child_leaves_the_parents_watchdog_alone(turns: int) -> None:
     assert rings == before
     assert not watchdog.runs()
     assert sys.getswitchinterval() >= interval
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_a_child_has_the_switch_interval_of_before() -> None:
+    """Also where another thread forks at the very moment at which the watchdog has been told of the first stream."""
+    interval = sys.getswitchinterval()
+    found: list[float] = []
+
+    class Alarm(ByHand):
+        def set(self, seconds: float) -> None:
+            found.append(sys.getswitchinterval())
+            watchdog.abandon()
+            found.append(sys.getswitchinterval())
+
+    watchdog = Watchdog()
+    watchdog._alarm = Alarm()  # type: ignore[assignment]
+    sink = await started(Recorder(), watchdog)
+    await burst(sink)
+    await sink.write(b"kept")
+    assert found == [pytest.approx(shared_writes.SWITCH_INTERVAL), interval]
 
 
 @pytest.mark.skipif(not hasattr(os, "timerfd_create"), reason="this Python has no timers of the kernel's")

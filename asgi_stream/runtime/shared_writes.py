@@ -26,7 +26,8 @@ import os
 import sys
 import threading
 from asyncio import get_running_loop
-from time import CLOCK_MONOTONIC, monotonic, sleep
+from math import inf
+from time import CLOCK_MONOTONIC, monotonic
 from weakref import WeakSet
 
 from asgi_stream.runtime.connection import SMALL
@@ -202,6 +203,7 @@ class Watchdog:
         self._alarm = _alarm()
         self._streams: set[SharingStream] = set()  # those that keep something
         self._responses: WeakSet[SharingStream] = WeakSet()  # all that there are
+        self._tick = TICK
         self._abandoned = False
         self._thread: threading.Thread | None = None
         self._switch_interval = 0.0  # what was found, where it was too long
@@ -233,6 +235,8 @@ class Watchdog:
                 if found > SWITCH_INTERVAL:
                     self._switch_interval = found
                     sys.setswitchinterval(SWITCH_INTERVAL)
+            if not self._streams or self._tick > TICK:  # a reader that takes nothing is not to hold others up
+                self._tick = TICK
                 self._alarm.set(TICK)
             self._streams.add(stream)
 
@@ -256,23 +260,22 @@ class Watchdog:
         self._lock = threading.Lock()  # the parent's thread may have held the other
         for stream in list(self._responses):
             stream.abandon()
-        if self._streams:
-            self._streams = set()
-            self._restore()
+        self._streams = set()
+        self._restore()
 
     def _run(self) -> None:
-        tick = TICK
         while True:
             self._alarm.wait()
             with self._lock:
                 streams = list(self._streams)
             moved = [stream.push() for stream in streams]
-            tick = TICK if any(moved) else min(2 * tick, LONGEST_TICK)
             with self._lock:
+                waits_for_readers = not any(moved) and self._streams.issubset(streams)
+                self._tick = min(2 * self._tick, LONGEST_TICK) if waits_for_readers else TICK
                 # Some may have left meanwhile: those are the event loop's to watch anew.
                 self._streams -= {stream for stream in streams if stream in self._streams and stream.idle()}
                 if self._streams:
-                    self._alarm.set(tick)
+                    self._alarm.set(self._tick)
                 else:
                     self._restore()
             del streams  # the last of them is not to be kept alive until the alarm rings again
@@ -304,32 +307,29 @@ class _Timer:
 
 
 class _Sleeper:
-    """The same in Python: who waits wakes at the time that was first set, and sleeps on if it is another by then."""
+    """The same in Python: who waits wakes at the time that was first set, and sleeps on if it is later by then."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._rings_at: float | None = None
+        self._rings_at = inf
+        self._wakes_at = inf
 
     def set(self, seconds: float) -> None:
         with self._changed:
-            if self._rings_at is None:
-                self._changed.notify()
             self._rings_at = monotonic() + seconds
+            if self._rings_at < self._wakes_at:
+                self._changed.notify()
 
     def stop(self) -> None:
         with self._changed:
-            self._rings_at = None
+            self._rings_at = inf
 
     def wait(self) -> None:
-        while True:
-            with self._changed:
-                while self._rings_at is None:
-                    self._changed.wait()
-                left = self._rings_at - monotonic()
-                if left <= 0:
-                    self._rings_at = None
-                    return
-            sleep(left)
+        with self._changed:
+            while (left := self._rings_at - monotonic()) > 0:
+                self._wakes_at = self._rings_at
+                self._changed.wait(None if left == inf else left)
+            self._rings_at = inf
 
 
 def _alarm() -> _Timer | _Sleeper:

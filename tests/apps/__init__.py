@@ -1,6 +1,6 @@
 """Functions for the tests, to be run by the real ``bootstrap``.
 
-There nobody's time is over because a machine has much to do: the limits that hold where Lambda would kill are long.
+There the extension's registration and the shutdown have 20 s, for a machine that has much to do.
 """
 
 import os

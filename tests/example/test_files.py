@@ -23,7 +23,7 @@ from tests.support.events import function_url_event
 from tests.support.wire import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.dev import Dev
 
@@ -173,8 +173,9 @@ def peak_memory(pid: int) -> int:
 class Recorder:
     """A bucket of one file whose body breaks off, or never ends, and says when it is closed."""
 
-    def __init__(self, *, breaks: bool) -> None:
+    def __init__(self, *, breaks: bool, read: Callable[[], object] = int) -> None:
         self.breaks = breaks
+        self.has_read = read
         self.closed = False
 
     def find(self, name: str) -> Entry:
@@ -184,6 +185,7 @@ class Recorder:
         return self
 
     def read(self, size: int) -> bytes:
+        self.has_read()
         return b"" if self.breaks else b"x"
 
     def close(self) -> None:
@@ -192,12 +194,20 @@ class Recorder:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("breaks", "error"), [(True, "EOFError"), (False, "DeadlineExceeded")])
-async def test_the_body_is_closed_when_the_stream_ends_early(*, breaks: bool, error: str) -> None:
-    bucket = Recorder(breaks=breaks)
+async def test_the_body_is_closed_when_the_stream_ends_early(
+    *, breaks: bool, error: str, time_runs_out: Callable[[], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    ends = iter([] if breaks else [time_runs_out])  # once
+
+    def has_read() -> None:
+        for end in ends:
+            loop.call_soon_threadsafe(end)
+
+    bucket = Recorder(breaks=breaks, read=has_read)
     app.dependency_overrides[get_bucket] = lambda: bucket
     try:
-        seconds = 900 if breaks else 0.5
-        due = str(int((datetime.now(UTC).timestamp() + seconds) * 1000))
+        due = str(int((datetime.now(UTC).timestamp() + 900) * 1000))
         api = await serve(handler, function_url_event(path="/files/any"), Lambda_Runtime_Deadline_Ms=due)
     finally:
         app.dependency_overrides.clear()

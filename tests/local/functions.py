@@ -11,6 +11,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from asgi_stream import StreamingAdapter
+from asgi_stream.runtime import extension
+
+extension.SHUTDOWN_LIMIT = 20.0  # a machine that has much to do takes its time
 
 if "BROKEN_INIT" in os.environ:
     raise RuntimeError("broken on purpose")
