@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 
 from asgi_stream.errors import HandlerError
 from asgi_stream.sinks import Prelude, SinkState
@@ -203,11 +204,12 @@ class ResponseStream:
 class BlockingResponseStream:
     """The response that a plain, blocking streaming handler writes to, in its thread: each call waits."""
 
-    __slots__ = ("_futures", "_loop", "_stream")
+    __slots__ = ("_futures", "_lock", "_loop", "_stream")
 
     def __init__(self, stream: ResponseStream) -> None:
         self._stream = stream
         self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
         self._futures: set[Future[None]] = set()
 
     @property
@@ -241,8 +243,9 @@ class BlockingResponseStream:
     def _wait(self, work: Coroutine[Any, Any, None]) -> None:
         from concurrent.futures import CancelledError
 
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        self._futures.add(future)
+        with self._lock:  # or the invocation could be over between the two, and nobody would let this thread go
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            self._futures.add(future)
         try:
             future.result()
         except CancelledError:
@@ -252,7 +255,9 @@ class BlockingResponseStream:
 
     def release(self) -> None:
         """The invocation is over: a thread that goes on is not left waiting for its write."""
-        for future in list(self._futures):
+        with self._lock:
+            futures = list(self._futures)
+        for future in futures:
             future.cancel()
 
 

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import functools
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -694,9 +695,24 @@ async def test_a_thread_that_outlives_its_invocation_can_write_no_more(time_runs
     assert (await serve(handler, GOOD)).answers[0].body == b"good"
 
 
+@pytest.mark.parametrize("late", [False, True])
 async def test_a_thread_that_waits_for_a_slow_reader_is_let_go_at_the_deadline(
-    time_runs_out: Callable[[], None],
+    late: bool, time_runs_out: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also one that has not come to wait when the time runs out: its write has, in the event loop's thread."""
+    begin, release = asyncio.run_coroutine_threadsafe, BlockingResponseStream.release
+    releasing = threading.Event()
+
+    def begin_and_be_late(work: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        begun = begin(work, loop)
+        releasing.wait()
+        return begun
+
+    def release_and_say_so(response: BlockingResponseStream) -> None:
+        releasing.set()
+        release(response)
+
+    monkeypatch.setattr(BlockingResponseStream, "release", release_and_say_so)
     api = FakeRuntimeApi({}, headers=DEADLINE)
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[str] = loop.create_future()
@@ -705,6 +721,8 @@ async def test_a_thread_that_waits_for_a_slow_reader_is_let_go_at_the_deadline(
     def handler(event: Any, response: BlockingResponseStream, context: LambdaContext) -> None:
         response.write("part")
         api._capacity = 0
+        if late:
+            monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", begin_and_be_late)
         try:
             response.write("stuck")
         except HandlerError as error:
