@@ -31,6 +31,17 @@ def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str
     return subprocess.run([str(part) for part in command], env=environ, capture_output=True, text=True, cwd="/")
 
 
+def run_app(folder: Path, module: str) -> str:
+    """Returns what is printed where this is the app's module, which is to raise; nobody listens."""
+    (folder / "raising_app.py").write_text(module)
+    environ = {
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1",
+        "LAMBDA_TASK_ROOT": str(folder),
+        "_HANDLER": "raising_app.handler",
+    }
+    return run(BOOTSTRAP, sys.executable, **environ).stdout
+
+
 def package_in(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copytree(PACKAGE, folder / "asgi_stream", ignore=shutil.ignore_patterns("__pycache__")))
@@ -180,16 +191,9 @@ def test_it_runs_the_package_that_it_belongs_to(tmp_path: Path) -> None:
 
 def test_the_folders_on_the_path(tmp_path: Path) -> None:
     """The function's own code comes first, the inside of our package is not among them."""
-    (tmp_path / "path_app.py").write_text("import sys\nraise SystemExit(repr(sys.path))\n")
-    process = run(
-        BOOTSTRAP,
-        sys.executable,
-        AWS_LAMBDA_RUNTIME_API="127.0.0.1:1",
-        LAMBDA_TASK_ROOT=str(tmp_path),
-        _HANDLER="path_app.handler",
-    )
-    assert f"SystemExit(\"['{tmp_path}', " in process.stdout
-    assert f"'{PACKAGE}'" not in process.stdout
+    printed = run_app(tmp_path, "import sys\nraise SystemExit(repr(sys.path))\n")
+    assert f"SystemExit(\"['{tmp_path}', " in printed
+    assert f"'{PACKAGE}'" not in printed
 
 
 def test_deep_calls_ask_the_system_for_no_memory(tmp_path: Path) -> None:
@@ -197,7 +201,8 @@ def test_deep_calls_ask_the_system_for_no_memory(tmp_path: Path) -> None:
 
     A Python that keeps an empty chunk for the next call, as 3.15 is to do, passes without our help.
     """
-    (tmp_path / "deep_app.py").write_text(
+    printed = run_app(
+        tmp_path,
         "import resource\n"
         "def leaf(a=0, b=0, c=0, d=0, e=0, f=0, g=0, h=0): pass\n"
         "def down(depth):\n"
@@ -207,36 +212,23 @@ def test_deep_calls_ask_the_system_for_no_memory(tmp_path: Path) -> None:
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "down(800)\n"
         "after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "raise SystemExit(f'{after - before} page faults')\n"
+        "raise SystemExit(f'{after - before} page faults')\n",
     )
-    process = run(
-        BOOTSTRAP,
-        sys.executable,
-        AWS_LAMBDA_RUNTIME_API="127.0.0.1:1",
-        LAMBDA_TASK_ROOT=str(tmp_path),
-        _HANDLER="deep_app.handler",
-    )
-    found = re.search(r"SystemExit.*?(\d+) page faults", process.stdout)
-    assert found, process.stdout
+    found = re.search(r"SystemExit.*?(\d+) page faults", printed)
+    assert found, printed
     assert int(found[1]) < 100
 
 
 def test_to_look_at_the_stack_takes_little_memory(tmp_path: Path) -> None:
     """As a traceback does: each frame gets an object then, and that of the first frame is 125 KiB."""
-    (tmp_path / "looking_app.py").write_text(
+    printed = run_app(
+        tmp_path,
         "import sys, tracemalloc\n"
         "tracemalloc.start()\n"
         "frame = sys._getframe()\n"
         "while frame: frame = frame.f_back\n"
-        "raise SystemExit(f'{tracemalloc.get_traced_memory()[0]} bytes')\n"
+        "raise SystemExit(f'{tracemalloc.get_traced_memory()[0]} bytes')\n",
     )
-    process = run(
-        BOOTSTRAP,
-        sys.executable,
-        AWS_LAMBDA_RUNTIME_API="127.0.0.1:1",
-        LAMBDA_TASK_ROOT=str(tmp_path),
-        _HANDLER="looking_app.handler",
-    )
-    found = re.search(r"SystemExit.*?(\d+) bytes", process.stdout)
-    assert found, process.stdout
+    found = re.search(r"SystemExit.*?(\d+) bytes", printed)
+    assert found, printed
     assert int(found[1]) < 64_000
