@@ -25,19 +25,27 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def time_runs_out(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """In place of a clock; to be called in the event loop: the handler is told, and cancelled."""
-    steps: list[Callable[[], None]] = []
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Callable[[], None]]]:
+    """The steps of countdowns, each with the seconds that are to be left then; they do not come by themselves."""
+    steps: list[tuple[float, Callable[[], None]]] = []
 
     def at(_: Countdown, left: float, step: Callable[[], None]) -> asyncio.TimerHandle:
-        steps.append(step)
+        steps.append((left, step))
         return asyncio.TimerHandle(0, step, (), asyncio.get_running_loop())  # which nobody has scheduled
+
+    monkeypatch.setattr(Countdown, "_at", at)
+    return steps
+
+
+@pytest.fixture
+def time_runs_out(steps: list[tuple[float, Callable[[], None]]]) -> Callable[[], None]:
+    """In place of a clock; to be called in the event loop: the handler is told, and cancelled."""
 
     def tell_and_cancel() -> None:
         for _ in range(2):
-            steps.pop()()
+            _, step = steps[-1]
+            step()
 
-    monkeypatch.setattr(Countdown, "_at", at)
     return tell_and_cancel
 
 
