@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -77,6 +78,9 @@ async def run(messages: int, invocations: int, replies: Replies | None = None) -
     handler = StreamingAdapter(app, lifespan="off")
     replies = replies or Replies(invocations)
     runtime = Runtime(handler, Connection("host:1", connects_to(replies)))
+    # Its thread is started before: how many calls that takes depends on which of the two threads comes first.
+    runtime._block_watch.add("none", math.inf)
+    runtime._block_watch.remove("none")
     calls = 0
 
     def count(frame: object, event: str, argument: object) -> None:
@@ -112,7 +116,7 @@ async def test_calls_for_a_message() -> None:
     await run(messages=1, invocations=1)  # what is called once in a process
     _, few = await run(messages=100, invocations=1)
     _, many = await run(messages=1100, invocations=1)
-    assert many - few <= 4_050  # a thread that runs before its starter looks saves a few calls, once
+    assert (many - few) / 1000 <= 4
 
 
 async def test_a_message_costs_the_same_however_many_there_were() -> None:
