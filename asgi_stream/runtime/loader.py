@@ -7,6 +7,7 @@ The error types are those that AWS documents for its Python runtime: ``Runtime.I
 from __future__ import annotations
 
 import importlib
+import sys
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.runtime.reports import ErrorReport, describe
@@ -73,6 +74,9 @@ def load_handler(name: str) -> Handler:
     from asgi_stream.recognise import as_handler
 
     try:
-        return as_handler(handler)  # type: ignore[no-any-return]
+        driven: Handler = as_handler(handler)
     except ConfigurationError as error:
         raise HandlerLoadError(f"Handler {name!r} cannot be used: {error}", "Runtime.HandlerNotFound") from None
+    if hasattr(driven, "adopt") and (adapter := sys.modules.get("asgi_stream.adapter")) is not None:
+        driven.adopt(adapter.adapters())  # all that were made by now, which is during the import
+    return driven

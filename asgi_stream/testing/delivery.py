@@ -187,13 +187,19 @@ class Delivery(Sink):
 
     # What the execution environment calls
 
-    async def conclude(self, error: BaseException | None) -> None:
-        """The invocation has run, and raised ``error``: tells it as the runtime does."""
+    async def conclude(self, error: BaseException | None, *, is_closing: bool = False) -> None:
+        """The invocation has run and raised ``error``, which is reported as the runtime does.
+
+        With ``is_closing`` the environment has cancelled the app, which is not logged as a failure.
+        """
         if error is None and not self.done:
             error = RuntimeError("the handler returned without ending its response")
         if error is not None and not (self._lost is not None and stems_from(error, self._lost)):
             self.raised = error
-            if self.done:
+            if is_closing and isinstance(error, asyncio.CancelledError):
+                if not self.done:
+                    await self.abort(error)
+            elif self.done:
                 log_exception("Failed after the response had ended; Lambda counts no error", error, self.request_id)
             else:
                 log_exception("The invocation failed", error, self.request_id)
