@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
         log("CRITICAL", str(error))
         return 1
     logs.setup(environ)
+    if any(name.startswith("AWS_LWA_") for name in environ):
+        from asgi_stream.runtime.migration import log_replacements
+
+        log_replacements(environ)
     connect = connector(host, port)
     connection = Connection(address, connect)
     try:

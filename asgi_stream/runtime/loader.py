@@ -45,6 +45,12 @@ def load_handler(name: str) -> Handler:
 
     An ASGI app and a plain function are wrapped. Raises HandlerLoadError.
     """
+    if name.endswith((".sh", ".bash")):
+        raise HandlerLoadError(
+            f"The handler {name!r} is a script that starts a web server, as Lambda Web Adapter needs it. No server is "
+            "started here: set the handler to your app or its StreamingAdapter, such as main.app, and remove the script",
+            "Runtime.HandlerNotFound",
+        )
     module_name, dot, attribute = name.rpartition(".")
     module_name = module_name.replace("/", ".")
     if not dot or not module_name.strip(".") or not attribute:
