@@ -82,6 +82,8 @@ class StreamingAdapter:
       compute; 1 by default. Elsewhere there is one slot, and one process.
     - ``share_writes``: True lets the later messages of a burst share a write; each stays a chunk of its own, and none
       waits long. False by default; see docs/share-writes.md.
+    - ``pathsend``: True offers the ASGI extension ``http.response.pathsend``: the app names a file, and the adapter
+      sends it. False by default, since common middleware does not know the message; see docs/settings.md.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
       schedule's); what it returns is the answer, as JSON.
     - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
@@ -103,6 +105,7 @@ class StreamingAdapter:
         deadline_margin: float | None = None,
         workers: int | None = None,
         share_writes: bool | None = None,
+        pathsend: bool | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
     ) -> None:
@@ -125,6 +128,7 @@ class StreamingAdapter:
                 "deadline_margin": deadline_margin,
                 "workers": workers,
                 "share_writes": share_writes,
+                "pathsend": pathsend,
             },
             sources=[source.name for source in self._event_sources],
         )
@@ -174,6 +178,8 @@ class StreamingAdapter:
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
         )
+        if self.config.pathsend:
+            scope["extensions"]["http.response.pathsend"] = {}
         if trace := _trace_id(context):
             headers = scope["headers"] = [header for header in scope["headers"] if header[0] != b"x-amzn-trace-id"]
             headers.append((b"x-amzn-trace-id", trace))

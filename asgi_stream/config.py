@@ -50,6 +50,7 @@ class Config(Record):
     deadline_margin: float | None
     workers: int
     share_writes: bool
+    pathsend: bool
 
     def __new__(
         cls,
@@ -62,6 +63,7 @@ class Config(Record):
         deadline_margin: float | None = None,
         workers: int = 1,
         share_writes: bool = False,
+        pathsend: bool = False,
     ) -> Self:
         return tuple.__new__(
             cls,
@@ -75,6 +77,7 @@ class Config(Record):
                 deadline_margin,
                 workers,
                 share_writes,
+                pathsend,
             ),
         )
 
@@ -186,6 +189,7 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "deadline_margin": _read_seconds,
     "workers": _read_count,
     "share_writes": _read_switch,
+    "pathsend": _read_switch,
 }
 
 

@@ -37,6 +37,7 @@ def test_defaults() -> None:
         ("workers", 4, 4),
         ("share_writes", True, True),
         ("share_writes", "on", True),
+        ("pathsend", True, True),
         ("exclude_headers", ["X-Powered-By"], frozenset({b"x-powered-by"})),
         ("invoke_mode", "buffered", (("*", "buffered"),)),
         ("invoke_mode", {"rest_api": "buffered"}, (("rest_api", "buffered"),)),
@@ -56,6 +57,8 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
         ("ASGI_STREAM_WORKERS", "4", "workers", 4),
         ("ASGI_STREAM_SHARE_WRITES", "on", "share_writes", True),
         ("ASGI_STREAM_SHARE_WRITES", "off", "share_writes", False),
+        ("ASGI_STREAM_PATHSEND", "on", "pathsend", True),
+        ("ASGI_STREAM_PATHSEND", "off", "pathsend", False),
         ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
         ("ASGI_STREAM_EXCLUDE_HEADERS", "a,B", "exclude_headers", frozenset({b"a", b"b"})),
         (
@@ -115,6 +118,7 @@ def test_one_mode_is_for_every_source() -> None:
             for odd in (0, -1, True, 2.0, "two", "", "9" * 5000)
         ),
         *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
+        *(("pathsend", odd, "pathsend must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
         ("text_mime_types", 7, "text_mime_types must be a list of texts"),
         ("exclude_headers", [b"a"], "exclude_headers must be a list of texts"),
     ],

@@ -55,5 +55,5 @@ def http_scope(
         "client": request.client,
         "server": request.server,
         "state": dict(state),
-        "extensions": {"http.response.pathsend": {}},
+        "extensions": {},
     }
