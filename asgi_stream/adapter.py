@@ -72,6 +72,9 @@ class StreamingAdapter:
     - ``invoke_mode``: how the source is set up to take answers, ``"stream"`` (the default) or ``"buffered"``; for each
       source by a mapping such as ``{"function_url": "stream", "rest_api": "buffered"}``. Sources that cannot stream are
       always answered in one piece.
+    - ``stage``: what becomes of an API Gateway stage: ``"strip"`` (the default) leaves it out of ``path`` and
+      ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form). What
+      a path check sees, and what links lack, is in docs/settings.md.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
     - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
@@ -98,6 +101,7 @@ class StreamingAdapter:
         *,
         lifespan: Literal["auto", "on", "off"] | None = None,
         invoke_mode: Literal["stream", "buffered"] | Mapping[str, str] | None = None,
+        stage: Literal["strip", "root_path"] | None = None,
         root_path: str | None = None,
         api_gateway_base_path: str | None = None,
         text_mime_types: Sequence[str] | None = None,
@@ -121,6 +125,7 @@ class StreamingAdapter:
             {
                 "lifespan": lifespan,
                 "invoke_mode": invoke_mode,
+                "stage": stage,
                 "root_path": root_path,
                 "api_gateway_base_path": api_gateway_base_path,
                 "text_mime_types": text_mime_types,
@@ -177,6 +182,7 @@ class StreamingAdapter:
             self._lifespan.state,
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
+            strip=self.config.stage == "strip",
         )
         if self.config.pathsend:
             scope["extensions"]["http.response.pathsend"] = {}
