@@ -74,6 +74,9 @@ class StreamingAdapter:
     - ``invoke_mode``: how the source is set up to take answers, ``"stream"`` (the default) or ``"buffered"``; for each
       source by a mapping such as ``{"function_url": "stream", "rest_api": "buffered"}``. Sources that cannot stream are
       always answered in one piece.
+    - ``stage``: what becomes of an API Gateway stage: ``"strip"`` (the default) leaves it out of ``path`` and
+      ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form). What
+      a path check sees, and what links lack, is in docs/settings.md.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
     - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
@@ -84,6 +87,8 @@ class StreamingAdapter:
       compute; 1 by default. Elsewhere there is one slot, and one process.
     - ``share_writes``: True lets the later messages of a burst share a write; each stays a chunk of its own, and none
       waits long. False by default; see docs/share-writes.md.
+    - ``pathsend``: True offers the ASGI extension ``http.response.pathsend``: the app names a file, and the adapter
+      sends it. False by default, since common middleware does not know the message; see docs/settings.md.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
       schedule's); what it returns is the answer, as JSON.
     - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
@@ -98,6 +103,7 @@ class StreamingAdapter:
         *,
         lifespan: Literal["auto", "on", "off"] | None = None,
         invoke_mode: Literal["stream", "buffered"] | Mapping[str, str] | None = None,
+        stage: Literal["strip", "root_path"] | None = None,
         root_path: str | None = None,
         api_gateway_base_path: str | None = None,
         text_mime_types: Sequence[str] | None = None,
@@ -105,6 +111,7 @@ class StreamingAdapter:
         deadline_margin: float | None = None,
         workers: int | None = None,
         share_writes: bool | None = None,
+        pathsend: bool | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
     ) -> None:
@@ -120,6 +127,7 @@ class StreamingAdapter:
             {
                 "lifespan": lifespan,
                 "invoke_mode": invoke_mode,
+                "stage": stage,
                 "root_path": root_path,
                 "api_gateway_base_path": api_gateway_base_path,
                 "text_mime_types": text_mime_types,
@@ -127,6 +135,7 @@ class StreamingAdapter:
                 "deadline_margin": deadline_margin,
                 "workers": workers,
                 "share_writes": share_writes,
+                "pathsend": pathsend,
             },
             sources=[source.name for source in self._event_sources],
         )
@@ -192,7 +201,10 @@ class StreamingAdapter:
             state,
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
+            strip=self.config.stage == "strip",
         )
+        if self.config.pathsend:
+            scope["extensions"]["http.response.pathsend"] = {}
         if trace := _trace_id(context):
             headers = scope["headers"] = [header for header in scope["headers"] if header[0] != b"x-amzn-trace-id"]
             headers.append((b"x-amzn-trace-id", trace))

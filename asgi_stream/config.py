@@ -22,6 +22,7 @@ __all__ = ["INVOKE_MODES", "LIFESPAN_MODES", "Config", "load_config"]
 PREFIX = "ASGI_STREAM_"
 LIFESPAN_MODES = ("auto", "on", "off")
 INVOKE_MODES = ("stream", "buffered")
+STAGES = ("strip", "root_path")
 # The sources whose platform can stream; for all others an answer is buffered, whatever the setting.
 STREAMING_SOURCES = ("function_url", "rest_api")
 EVERY_SOURCE = "*"
@@ -50,6 +51,8 @@ class Config(Record):
     deadline_margin: float | None
     workers: int
     share_writes: bool
+    pathsend: bool
+    stage: str
 
     def __new__(
         cls,
@@ -62,6 +65,8 @@ class Config(Record):
         deadline_margin: float | None = None,
         workers: int = 1,
         share_writes: bool = False,
+        pathsend: bool = False,
+        stage: str = "strip",
     ) -> Self:
         return tuple.__new__(
             cls,
@@ -75,6 +80,8 @@ class Config(Record):
                 deadline_margin,
                 workers,
                 share_writes,
+                pathsend,
+                stage,
             ),
         )
 
@@ -133,6 +140,10 @@ def _read_invoke_mode(value: object, origin: str) -> tuple[tuple[str, str], ...]
     return tuple((source, _one_of(INVOKE_MODES, mode, origin)) for source, mode in value.items())
 
 
+def _read_stage(value: object, origin: str) -> str:
+    return _one_of(STAGES, value, origin)
+
+
 def _read_path(value: object, origin: str) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"{origin} must be a path, not {value!r:.100}")
@@ -186,6 +197,8 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "deadline_margin": _read_seconds,
     "workers": _read_count,
     "share_writes": _read_switch,
+    "pathsend": _read_switch,
+    "stage": _read_stage,
 }
 
 

@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -20,7 +21,6 @@ from tests.support.wire import FakeRuntimeApi, Received, serve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +115,7 @@ async def test_scope() -> None:
         "client": ("192.0.2.7", 0),
         "server": ("abcdefgh.lambda-url.eu-central-1.on.aws", 443),
         "state": {},
-        "extensions": {"http.response.pathsend": {}},
+        "extensions": {},
         "aws.event": event,
     }
     assert (b"user-agent", b"test") in headers
@@ -370,7 +370,8 @@ class TestPathSend:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.pathsend", "path": str(path)})
 
-        return await serve(http_only(app), function_url_event(method), function_url_event(method))
+        handler = StreamingAdapter(app, lifespan="off", pathsend=True)
+        return await serve(handler, function_url_event(method), function_url_event(method))
 
     async def test_a_file_goes_out_in_pieces(self, tmp_path: Path) -> None:
         content = os.urandom(600_000)
@@ -401,7 +402,7 @@ class TestPathSend:
             with contextlib.suppress(OSError):
                 await send({"type": "http.response.pathsend", "path": str(tmp_path / "not there")})
 
-        api = await serve(http_only(app), EVENT)
+        api = await serve(StreamingAdapter(app, lifespan="off", pathsend=True), EVENT)
         assert error_of(api.answers[0])["errorType"] == "FileNotFoundError"
 
     async def test_a_file_that_is_slow_to_read_blocks_nothing_else(self, tmp_path: Path) -> None:
@@ -418,8 +419,45 @@ class TestPathSend:
             await send({"type": "http.response.pathsend", "path": str(tmp_path / "file")})
             await writing
 
-        api = await serve(http_only(app), EVENT)
+        api = await serve(StreamingAdapter(app, lifespan="off", pathsend=True), EVENT)
         assert (api.answers[0].content, api.answers[0].trailers) == (b"from the loop", {})
+
+    async def test_a_relative_path_is_the_working_directorys(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").write_bytes(b"here")
+        monkeypatch.chdir(tmp_path)
+        api = await self.send_file(Path("file"))
+        assert (api.answers[0].content, api.answers[0].trailers) == (b"here", {})
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    @pytest.mark.parametrize("swallows", [False, True])
+    async def test_an_app_that_sends_a_path_unasked(self, method: str, swallows: bool, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"x")
+        scopes: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scopes.append(scope)
+            await send(START)
+            with contextlib.suppress(AppError) if swallows else contextlib.nullcontext():
+                await send({"type": "http.response.pathsend", "path": str(tmp_path / "file")})
+
+        api = await serve(http_only(app), function_url_event(method), function_url_event(method))
+        assert scopes[0]["extensions"] == {}
+        assert scopes[0]["extensions"] is not scopes[1]["extensions"]
+        error = error_of(api.answers[0])
+        assert error["errorType"] == "AppError"
+        assert "pathsend=True" in error["errorMessage"]
+        assert "ASGI_STREAM_PATHSEND=on" in error["errorMessage"]
+        assert (api.answers[0].content, len(api.answers)) == (b"", 2)
+
+    async def test_a_buffered_answer_of_an_app_that_sends_a_path_unasked(self, tmp_path: Path) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            await send({"type": "http.response.pathsend", "path": str(tmp_path / "file")})
+
+        api = await serve(StreamingAdapter(app, lifespan="off", invoke_mode="buffered"), EVENT)
+        assert json.loads(api.answers[0].body)["statusCode"] == 500
 
     async def test_head_reads_nothing(self, tmp_path: Path) -> None:
         api = await self.send_file(tmp_path / "not there", "HEAD", [(b"content-length", b"7")])

@@ -157,12 +157,30 @@ def test_a_path() -> None:
     assert machine_after(START, method="HEAD").accept(message) == PathSend("/a/file", None, True)
 
 
-@pytest.mark.parametrize("path", [None, b"/a", "a/file", ""])
+def test_a_relative_path() -> None:
+    """Starlette's FileResponse sends the path that it was given."""
+    message = {"type": "http.response.pathsend", "path": "a/file"}
+    assert machine_after(START).accept(message) == PathSend("a/file", None, False)
+
+
+@pytest.mark.parametrize("path", [None, b"/a", ""])
 def test_what_is_no_path(path: object) -> None:
     machine = machine_after(START)
-    with pytest.raises(AppError, match=r"the path of http.response.pathsend must be a str and absolute"):
+    with pytest.raises(AppError, match=r"the path of http.response.pathsend must be a str, not"):
         machine.accept({"type": "http.response.pathsend", "path": path})
     machine.accept(LAST)
+
+
+@pytest.mark.parametrize("sent", [(), (START,), (START, PART), (START, LAST)])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_path_that_was_not_asked_for(sent: Any, method: str) -> None:
+    machine = ResponseMachine(method, pathsend=False)
+    for message in sent:
+        machine.accept(message)
+    state = machine.state
+    with pytest.raises(AppError, match=r"http.response.pathsend is not offered in the scope: set pathsend=True"):
+        machine.accept({"type": "http.response.pathsend", "path": "/a/file"})
+    assert machine.state is state
 
 
 values = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5), st.binary(max_size=5))

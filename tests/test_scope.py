@@ -19,10 +19,10 @@ from tests.support.events import function_url_event
 from tests.support.wire import serve
 
 
-def paths(path: str, source_root: str = "", *, root_path: str = "", base_path: str = "") -> tuple[str, str, bytes]:
+def paths(path: str, source_root: str = "", **settings: Any) -> tuple[str, str, bytes]:
     """(root_path, path, raw_path) of the scope for a request of a path, percent-encoded."""
     request = HttpRequest("GET", unquote(path), path.encode(), b"", [], b"", None, None, "https", "1.1", source_root)
-    scope = http_scope(request, {}, root_path=root_path, base_path=base_path)
+    scope = http_scope(request, {}, **settings)
     return scope["root_path"], scope["path"], scope["raw_path"]
 
 
@@ -56,11 +56,45 @@ def test_the_path_includes_the_root_path(path: str, root_path: str, expected: tu
     assert paths(path, root_path=root_path) == expected
 
 
-def test_what_the_source_knows_of_it() -> None:
-    assert paths("/prod/a", "/prod") == ("/prod", "/prod/a", b"/prod/a")
-    assert paths("/prod/a", "/prod", root_path="/prod") == ("/prod", "/prod/a", b"/prod/a")
-    assert paths("/prod/v1/a", "/prod", root_path="/v1") == ("/prod/v1", "/prod/v1/a", b"/prod/v1/a")
-    assert paths("/prod/a", "/prod", base_path="/prod") == ("", "/a", b"/a")
+def test_a_stage_as_the_root_path() -> None:
+    assert paths("/prod/a", "/prod", strip=False) == ("/prod", "/prod/a", b"/prod/a")
+    assert paths("/prod/a", "/prod", strip=False, root_path="/prod") == ("/prod", "/prod/a", b"/prod/a")
+    assert paths("/prod/v1/a", "/prod", strip=False, root_path="/v1") == ("/prod/v1", "/prod/v1/a", b"/prod/v1/a")
+    assert paths("/prod/a", "/prod", strip=False, base_path="/prod") == ("", "/a", b"/a")
+
+
+@pytest.mark.parametrize(
+    ("path", "base_path", "root_path", "expected"),
+    [
+        ("/prod/a", "", "", ("", "/a", b"/a")),
+        ("/prod", "", "", ("", "/", b"/")),
+        ("/prod/", "", "", ("", "/", b"/")),
+        ("/prod//a//", "", "", ("", "//a//", b"//a//")),
+        ("/prod/prod/a", "", "", ("", "/prod/a", b"/prod/a")),
+        ("/prod/a%2Fb%20c", "", "", ("", "/a/b c", b"/a%2Fb%20c")),
+        ("/prod/%70rod/a", "", "", ("", "/prod/a", b"/%70rod/a")),
+        ("/prod/prod%2Fa", "", "", ("", "/prod/a", b"/prod%2Fa")),
+        # A base path follows the stage, or names it.
+        ("/prod/v1/a", "/v1", "", ("", "/a", b"/a")),
+        ("/prod/v10/a", "/v1", "", ("", "/v10/a", b"/v10/a")),
+        ("/prod/v1/a", "/prod/v1", "", ("", "/a", b"/a")),
+        ("/prod/a", "/prod", "", ("", "/a", b"/a")),
+        ("/prod/prod/a", "/prod", "", ("", "/prod/a", b"/prod/a")),
+        # A root path of its own, with which a path may begin already.
+        ("/prod/a", "", "/api", ("/api", "/api/a", b"/api/a")),
+        ("/prod/api/a", "", "/api", ("/api", "/api/a", b"/api/a")),
+        ("/prod/apiary", "", "/api", ("/api", "/api/apiary", b"/api/apiary")),
+        ("/prod/v1/a", "/v1", "/api", ("/api", "/api/a", b"/api/a")),
+        # A root path that names the stage.
+        ("/prod/a", "", "/prod", ("/prod", "/prod/a", b"/prod/a")),
+        ("/prod/prod/a", "", "/prod", ("/prod", "/prod/prod/a", b"/prod/prod/a")),
+        ("/prod/a", "", "/prod/api", ("/prod/api", "/prod/api/a", b"/prod/api/a")),
+        ("/prod/a", "", "/production", ("/production", "/production/a", b"/production/a")),
+        ("/prod/v1/a", "/v1", "/prod", ("/prod", "/prod/a", b"/prod/a")),
+    ],
+)
+def test_a_stage_is_stripped(path: str, base_path: str, root_path: str, expected: tuple[str, str, bytes]) -> None:
+    assert paths(path, "/prod", base_path=base_path, root_path=root_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -78,10 +112,10 @@ def test_what_the_source_knows_of_it() -> None:
         ("*", "", "", "", ("", "*", b"*")),
     ],
 )
-def test_behind_a_stage(
+def test_root_and_base_paths_where_the_stage_is_the_root_path(
     path: str, stage: str, base_path: str, root_path: str, expected: tuple[str, str, bytes]
 ) -> None:
-    assert paths(path, stage, root_path=root_path, base_path=base_path) == expected
+    assert paths(path, stage, strip=False, root_path=root_path, base_path=base_path) == expected
 
 
 def test_a_base_path_that_a_proxy_replaces_by_a_root_path() -> None:
@@ -102,14 +136,16 @@ def test_adding_and_removing(prefix_parts: list[str], parts: list[str]) -> None:
     assert remove_prefix(longer, raw_longer, prefix) == (path, raw_path)
 
 
-@given(st.text(max_size=8), segments, segments, segments)
-def test_any_path_lies_below_its_root(rest: str, stage: list[str], base: list[str], root: list[str]) -> None:
+@given(st.text(max_size=8), segments, segments, segments, st.booleans())
+def test_any_path_lies_below_its_root(
+    rest: str, stage: list[str], base: list[str], root: list[str], strip: bool
+) -> None:
     """Lone surrogates too, which JSON may carry."""
     stage_path, base_path, root_path = ("".join(f"/{part}" for part in parts) for parts in (stage, base, root))
     path = f"{stage_path}/{rest}"
     raw_path = path.encode("utf-8", "surrogatepass")
     request = HttpRequest("GET", path, raw_path, b"", [], b"", None, None, "https", "1.1", stage_path)
-    scope = http_scope(request, {}, root_path=root_path, base_path=base_path)
+    scope = http_scope(request, {}, root_path=root_path, base_path=base_path, strip=strip)
     assert scope["path"].startswith("/")
     assert has_prefix(scope["path"], scope["root_path"])
     assert isinstance(scope["raw_path"], bytes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from asgi_stream.asgi.response import BODY, Body, PathSend, ResponseMachine, ResponseState, Start
+from asgi_stream.asgi.response import BODY, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError
 
 TYPE_CHECKING = False
@@ -78,6 +78,7 @@ class HttpCycle:
         back, unless the app had completed it before; where nothing had been sent, a plain page of status 500 has.
         """
         try:
+            self._machine.pathsend = PATHSEND in scope.get("extensions", ())
             await app(scope, self.receive, self.send)
             if self._failure is not None:
                 raise self._failure

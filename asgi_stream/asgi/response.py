@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from asgi_stream.sinks import Buffer
 
-__all__ = ["BODY", "TRANSITIONS", "Body", "PathSend", "ResponseMachine", "ResponseState", "Start"]
+__all__ = ["BODY", "PATHSEND", "TRANSITIONS", "Body", "PathSend", "ResponseMachine", "ResponseState", "Start"]
 
 START = "http.response.start"
 BODY = "http.response.body"
@@ -84,9 +84,10 @@ class Body(Record):
 
 
 class PathSend(Record):
-    """A file that is the whole body: its absolute path, and its length if the headers promise one, in bytes.
+    """A file that is the whole body: its path, and its length if the headers promise one, in bytes.
 
-    ``silent`` where the request or status allows no body. (ASGI extension "Path Send".)
+    ``silent`` where the request or status allows no body. (ASGI extension "Path Send". The specification has absolute
+    paths; Starlette sends the one that it was given.)
     """
 
     __slots__ = ()
@@ -99,11 +100,12 @@ class PathSend(Record):
 
 
 class ResponseMachine:
-    """The response to one request with the method ``method``."""
+    """The response to one request with the method ``method``; ``pathsend``: the scope offers that extension."""
 
-    __slots__ = ("_method", "_promised", "_sent", "_silent", "flows", "state", "status")
+    __slots__ = ("_method", "_promised", "_sent", "_silent", "flows", "pathsend", "state", "status")
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, pathsend: bool = True) -> None:
+        self.pathsend = pathsend
         self.state = ResponseState.NOTHING
         self.status = 0
         self._method = method
@@ -185,10 +187,15 @@ class ResponseMachine:
         return Body(data, last)
 
     def _accept_path(self, message: Mapping[str, Any]) -> PathSend:
+        if not self.pathsend:
+            raise AppError(
+                f"{PATHSEND} is not offered in the scope: set pathsend=True (or ASGI_STREAM_PATHSEND=on) to offer it, "
+                "or send the file as http.response.body"
+            )
         state = self._next_state(PATHSEND, PATHSEND)
         path = message.get("path")
-        if not isinstance(path, str) or not path.startswith("/"):
-            raise AppError(f"the path of {PATHSEND} must be a str and absolute, not {path!r:.100}")
+        if not isinstance(path, str) or not path:
+            raise AppError(f"the path of {PATHSEND} must be a str, not {path!r:.100}")
         self.state = state
         return PathSend(path, self._promised, self._silent)
 

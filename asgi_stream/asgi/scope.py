@@ -22,13 +22,14 @@ HTTP_SPEC_VERSION = "2.5"
 
 
 def http_scope(
-    request: HttpRequest, state: Mapping[str, Any], *, root_path: str = "", base_path: str = ""
+    request: HttpRequest, state: Mapping[str, Any], *, root_path: str = "", base_path: str = "", strip: bool = True
 ) -> dict[str, Any]:
     """Returns a fresh scope; ``state`` is copied, one level deep, as the specification asks.
 
-    ``base_path`` is taken off the path, as if the client had not sent it; behind the stage, where it stands there.
+    ``base_path`` is stripped from the path, as if the client had not sent it, also where it follows the stage.
     ``root_path`` is where the app is mounted: the scope names it, and ``path`` includes it, as the specification says.
-    The stage that an event source knows of stands in front of it, unless ``root_path`` begins with the stage itself.
+    The stage, which is the request's own root path, is stripped from ``path`` with ``strip``; else it precedes
+    ``root_path``. A ``root_path`` that begins with the stage is the whole of it in both cases.
     """
     path, raw_path, stage = request.path, request.raw_path, request.root_path
     if base_path and has_prefix(path, base_path):
@@ -38,7 +39,11 @@ def http_scope(
         inner, raw_inner = remove_prefix(path, raw_path, stage)
         if has_prefix(inner, base_path):
             path, raw_path = add_prefix(*remove_prefix(inner, raw_inner, base_path), stage)
-    root = root_path if root_path and has_prefix(root_path, stage) else stage + root_path
+    named = bool(root_path) and has_prefix(root_path, stage)
+    if strip and stage and not named:
+        path, raw_path = remove_prefix(path, raw_path, stage)
+        stage = ""
+    root = root_path if named else stage + root_path
     if root and not has_prefix(path, root):
         path, raw_path = add_prefix(*remove_prefix(path, raw_path, stage), root)
     return {
@@ -55,5 +60,5 @@ def http_scope(
         "client": request.client,
         "server": request.server,
         "state": dict(state),
-        "extensions": {"http.response.pathsend": {}},
+        "extensions": {},
     }

@@ -45,8 +45,8 @@ class HttpRequest(Record):
 
     ``raw_path`` and ``query_string`` are the bytes on the request line (no ``?``), ``path`` is decoded once;
     ``headers`` are (lower-case name, value) pairs; ``client`` and ``server`` are (host, port) pairs, port 0 where the
-    event does not tell it. ``root_path`` is decoded, without a slash at its end, and both paths begin with it, as the
-    ASGI specification has it.
+    event does not tell it. ``root_path`` is the stage in front of the app's route, decoded, without a slash at its end;
+    both paths begin with it. What the app sees of it is a setting, ``stage``.
     """
 
     __slots__ = ()

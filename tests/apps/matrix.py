@@ -310,10 +310,12 @@ FAILING: dict[str, Row] = {
     # Files
     "sends-a-file-that-is-not-there": cut(Sends(START, file("/not/there")), b"", "FileNotFoundError", "/not/there"),
     "sends-a-folder": cut(Sends(START, file("/")), b"", "IsADirectoryError", "directory"),
-    "sends-a-file-by-a-relative-path": cut(
-        Sends(START, file("not/there")), b"", "AppError", "must be a str and absolute"
+    "sends-a-file-by-a-relative-path-that-is-not-there": cut(
+        Sends(START, file("not/there")), b"", "FileNotFoundError", "not/there"
     ),
-    "sends-a-file-by-a-path-of-bytes": cut(Sends(START, file(b"/")), b"", "AppError", "must be a str and absolute"),
+    "sends-a-file-by-a-path-of-bytes": cut(Sends(START, file(b"/")), b"", "AppError", "must be a str, not b'/'"),
+    "sends-a-file-by-no-path": cut(Sends(START, file("")), b"", "AppError", "must be a str, not ''"),
+    "sends-a-file-by-a-path-with-a-nul": cut(Sends(START, file("/a\0b")), b"", "ValueError", "null byte"),
     "sends-a-file-shorter-than-its-content-length": cut(
         Sends(length(b"1"), file(EMPTY_FILE)), b"", "OSError", "1 bytes shorter than the content-length"
     )._replace(headers={**TEXT, "content-length": "1"}),
@@ -454,6 +456,7 @@ LEGAL: dict[str, Row] = {
     "answers-500-without-a-body": Row(Sends({**START, "status": 500}, last()), 500),
     # Files
     "sends-a-file": Row(Sends(START, file(FILE)), body=Path(FILE).read_bytes()),
+    "sends-a-file-by-a-relative-path": Row(Sends(START, file(os.path.relpath(FILE))), body=Path(FILE).read_bytes()),
     "sends-a-part-of-a-file-by-its-content-length": Row(
         Sends(length(b"9"), file(FILE)), body=Path(FILE).read_bytes()[:9], headers={**TEXT, "content-length": "9"}
     ),
@@ -492,4 +495,4 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await ROWS[name].app(scope, receive, send)
 
 
-handler = StreamingAdapter(app)
+handler = StreamingAdapter(app, pathsend=True)

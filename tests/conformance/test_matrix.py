@@ -47,7 +47,7 @@ def event(name: str) -> dict[str, Any]:
 
 async def in_memory(name: str, **settings: Any) -> Received:
     """The answer to a row's request, once the one after it has been answered as well, and both well."""
-    api = await serve(StreamingAdapter(matrix.app, **settings), event(name), FACTS)
+    api = await serve(StreamingAdapter(matrix.app, pathsend=True, **settings), event(name), FACTS)
     answer, after = api.answers
     assert [request.target.rpartition("/invocation/")[2] for request in api.answers] == [
         "id-1/response",

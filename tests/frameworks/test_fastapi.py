@@ -327,8 +327,9 @@ def with_mounts() -> FastAPI:
     return app
 
 
-async def test_mounted_apps_under_a_stage() -> None:
-    async with client(with_mounts(), source=functools.partial(rest_api_event, stage="v1")) as user:
+async def test_mounted_apps_under_a_stage_that_is_the_root_path() -> None:
+    adapter = StreamingAdapter(with_mounts(), stage="root_path")
+    async with client(adapter, source=functools.partial(rest_api_event, stage="v1")) as user:
         seen = (await user.get("/shop/cart/items")).json()
         other = (await user.get("/v10/page")).json()
         schema = (await user.get("/shop/openapi.json")).json()
@@ -339,6 +340,20 @@ async def test_mounted_apps_under_a_stage() -> None:
     }
     assert other == "v10"
     assert schema["servers"] == [{"url": "/v1/shop"}]
+
+
+async def test_mounted_apps_under_a_stage() -> None:
+    async with client(with_mounts(), source=functools.partial(rest_api_event, stage="v1")) as user:
+        seen = (await user.get("/shop/cart/items")).json()
+        other = (await user.get("/v10/page")).json()
+        schema = (await user.get("/shop/openapi.json")).json()
+    assert seen == {
+        "root_path": "/shop/cart",
+        "path": "/shop/cart/items",
+        "url": "https://testserver/shop/cart/items",
+    }
+    assert other == "v10"
+    assert schema["servers"] == [{"url": "/shop"}]
 
 
 async def test_mounted_apps_under_a_root_path() -> None:

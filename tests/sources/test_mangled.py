@@ -69,7 +69,7 @@ def test_no_event_gives_anything_but_a_request_or_the_one_error(name: str, data:
     assert {type(part) for pair in request.headers for part in pair} <= {bytes}
     assert request.scheme in ("http", "https")
     root_path, base_path = data.draw(prefixes), data.draw(prefixes)
-    scope = http_scope(request, {}, root_path=root_path, base_path=base_path)
+    scope = http_scope(request, {}, root_path=root_path, base_path=base_path, strip=data.draw(st.booleans()))
     assert has_prefix(scope["path"], scope["root_path"])
     # What became a request can be answered.
     try:

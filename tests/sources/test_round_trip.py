@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_stream.asgi.scope import http_scope
 from asgi_stream.sources import find_source
 from asgi_stream.sources.percent import quote_path
 from asgi_stream.testing import events
@@ -127,6 +128,15 @@ def test_there_and_back(name: str, sent: Sent) -> None:
     assert request.raw_path == raw_path
     assert request.path == unquote(raw_path.decode())
     assert request.root_path == loss.root_path
+    # The stage is left out, and nothing else is.
+    scope = http_scope(request, {})
+    assert (scope["path"], scope["raw_path"], scope["root_path"]) == (
+        unquote(loss.raw_path(sent.path).decode()),
+        loss.raw_path(sent.path),
+        "",
+    )
+    scope = http_scope(request, {}, strip=False)
+    assert (scope["path"], scope["raw_path"], scope["root_path"]) == (request.path, raw_path, loss.root_path)
     assert request.query_string == loss.query(sent.query).encode()
     assert request.body == sent.body
     assert request.client == ("198.51.100.3", 0)

@@ -331,11 +331,13 @@ async def test_a_buffered_function_url() -> None:
     assert exchange(response).answer == {"statusCode": 200, "headers": {}, "body": "aGVsbG8=", "isBase64Encoded": True}
 
 
-async def test_a_function_may_build_the_event() -> None:
-    async with client(echo, source=functools.partial(rest_api_event, stage="v1")) as user:
+@pytest.mark.parametrize(("settings", "expected"), [({}, ("/a", "")), ({"stage": "root_path"}, ("/v1/a", "/v1"))])
+async def test_a_function_may_build_the_event(settings: Any, expected: tuple[str, str]) -> None:
+    adapter = StreamingAdapter(echo, lifespan="off", **settings)
+    async with client(adapter, source=functools.partial(rest_api_event, stage="v1")) as user:
         response = await user.get("/a")
     assert exchange(response).event["requestContext"]["stage"] == "v1"
-    assert response.json()["path"] == "/v1/a"
+    assert (response.json()["path"], response.json()["root_path"]) == expected
 
 
 async def test_the_context() -> None:

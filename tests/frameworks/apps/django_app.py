@@ -7,7 +7,7 @@ import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import FileResponse, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
-from django.urls import path
+from django.urls import include, path, reverse
 
 if TYPE_CHECKING:
     from django.core.handlers.asgi import ASGIHandler
@@ -40,7 +40,20 @@ async def error(request: HttpRequest) -> HttpResponseBase:
     raise ValueError("boom")
 
 
-urlpatterns = [path(view.__name__, view) for view in (stream, file, redirect, form, error)]
+async def where(request: HttpRequest) -> HttpResponseBase:
+    link = request.build_absolute_uri(reverse("where"))
+    return HttpResponse(f"{request.path} {link}", content_type="text/plain")
+
+
+async def folder(request: HttpRequest) -> HttpResponseBase:
+    return HttpResponse("folder", content_type="text/plain")
+
+
+urlpatterns = [
+    *(path(view.__name__, view, name=view.__name__) for view in (stream, file, redirect, form, error, where)),
+    path("inner/", include([path("where", where)])),
+    path("folder/", folder),
+]
 
 
 def make(stage: Stage) -> ASGIHandler:
@@ -48,7 +61,10 @@ def make(stage: Stage) -> ASGIHandler:
     current = stage
     if not settings.configured:
         settings.configure(
-            ROOT_URLCONF=sys.modules[__name__], ALLOWED_HOSTS=["testserver"], SECRET_KEY="for tests only"
+            ROOT_URLCONF=sys.modules[__name__],
+            ALLOWED_HOSTS=["testserver"],
+            SECRET_KEY="for tests only",
+            MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
         )
         django.setup()
     return get_asgi_application()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import FastAPI, Form
+from fastapi import FastAPI, Form, Request
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 
 if TYPE_CHECKING:
@@ -32,4 +32,16 @@ def make(stage: Stage) -> FastAPI:
     def error() -> None:
         raise ValueError("boom")
 
+    inner = FastAPI()
+
+    @inner.get("/where")
+    @app.get("/where")
+    async def where(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{request.url.path} {request.url_for('where')}")
+
+    @app.get("/folder/")
+    async def folder() -> PlainTextResponse:
+        return PlainTextResponse("folder")
+
+    app.mount("/inner", inner)
     return app

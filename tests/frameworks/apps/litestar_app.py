@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from litestar import Litestar, get, post
+from litestar import Litestar, Request, get, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 from litestar.response import File, Redirect, Stream
@@ -32,4 +32,8 @@ def make(stage: Stage) -> Litestar:
     async def error() -> None:
         raise ValueError("boom")
 
-    return Litestar([stream, file, redirect, form, error])
+    @get(["/where", "/inner/where"], name="where", media_type="text/plain", sync_to_thread=False)
+    def where(request: Request[Any, Any, Any]) -> str:
+        return f"{request.url.path} {request.url_for('where')}"
+
+    return Litestar([stream, file, redirect, form, error, where])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quart import Quart, Response, redirect, request, send_file
+from quart import Quart, Response, redirect, request, send_file, url_for
 
 if TYPE_CHECKING:
     from quart.typing import ResponseReturnValue
@@ -33,5 +33,14 @@ def make(stage: Stage) -> Quart:
     @app.get("/error")
     async def error() -> ResponseReturnValue:
         raise ValueError("boom")
+
+    @app.get("/inner/where")
+    @app.get("/where")
+    async def where() -> ResponseReturnValue:
+        return Response(f"{request.script_root}{request.path} {url_for('where', _external=True)}")
+
+    @app.get("/folder/")
+    async def folder() -> ResponseReturnValue:
+        return Response("folder")
 
     return app

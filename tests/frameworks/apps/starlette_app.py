@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -29,6 +29,12 @@ def make(stage: Stage) -> Starlette:
     async def error(request: Request) -> Response:
         raise ValueError("boom")
 
+    async def where(request: Request) -> Response:
+        return PlainTextResponse(f"{request.url.path} {request.url_for('where')}")
+
+    async def folder(request: Request) -> Response:
+        return PlainTextResponse("folder")
+
     return Starlette(
         routes=[
             Route("/stream", stream),
@@ -36,5 +42,8 @@ def make(stage: Stage) -> Starlette:
             Route("/redirect", redirect),
             Route("/form", form, methods=["POST"]),
             Route("/error", error),
+            Mount("/inner", routes=[Route("/where", where)], name="inner"),
+            Route("/where", where),
+            Route("/folder/", folder),
         ]
     )

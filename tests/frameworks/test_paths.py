@@ -1,0 +1,261 @@
+"""What a path check sees, and what the app routes by: for each shape of an event, both settings, and each framework."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from asgi_stream import StreamingAdapter
+from asgi_stream.testing import (
+    SyncLambdaTransport,
+    alb_event,
+    function_url_event,
+    http_api_event,
+    lambda_edge_event,
+    rest_api_event,
+)
+from tests.frameworks.apps.stage import Stage
+from tests.support.uvicorn_server import under_uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    Builder = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.filterwarnings("ignore:The `root_path` parameter is deprecated")
+
+CUSTOM = "api.example.com"
+URL = "https://testserver"
+
+
+def with_context_path(prefix: str) -> Builder:
+    """A payload 1.0 event of an HTTP API whose own path lacks what its context's has in front."""
+
+    def build(method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> dict[str, Any]:
+        event = http_api_event(method, target, headers, body, version="1.0")
+        event["requestContext"] |= {"path": prefix + event["path"], "stage": prefix[1:]}
+        return event
+
+    return build
+
+
+def without_context_path(method: str, target: str, headers: Any = (), body: bytes = b"") -> dict[str, Any]:
+    event = rest_api_event(method, target, headers, body)
+    del event["requestContext"]["path"]
+    return event
+
+
+class Shape(NamedTuple):
+    """An event for the client's path. ``stage`` is in front of that in the client's URL, as far as the event tells."""
+
+    build: Builder
+    stage: str = ""
+
+
+SHAPES = {
+    "function_url": Shape(function_url_event),
+    "alb": Shape(alb_event),
+    "lambda_edge": Shape(lambda_edge_event),
+    "rest_api": Shape(rest_api_event, "/prod"),
+    "rest_api, stage v1": Shape(functools.partial(rest_api_event, stage="v1"), "/v1"),
+    "rest_api, stage admin": Shape(functools.partial(rest_api_event, stage="admin"), "/admin"),
+    "rest_api, custom domain": Shape(functools.partial(rest_api_event, domain=CUSTOM)),
+    "rest_api, no path in the context": Shape(without_context_path),
+    "http_api 2.0": Shape(http_api_event),
+    "http_api 2.0, stage": Shape(functools.partial(http_api_event, stage="prod"), "/prod"),
+    "http_api 2.0, custom domain": Shape(functools.partial(http_api_event, stage="prod", domain=CUSTOM)),
+    "http_api 1.0": Shape(functools.partial(http_api_event, version="1.0")),
+    "http_api 1.0, stage": Shape(functools.partial(http_api_event, version="1.0", stage="prod"), "/prod"),
+    "http_api 1.0, stage in the context": Shape(with_context_path("/prod"), "/prod"),
+    "http_api 1.0, custom domain": Shape(functools.partial(http_api_event, version="1.0", stage="prod", domain=CUSTOM)),
+}
+
+
+def by_url(scope: Any) -> bool:
+    return Request(scope).url.path.startswith("/admin")
+
+
+def guarded(refuses: Callable[[Any], bool] = by_url, **options: Any) -> FastAPI:
+    """Middleware refuses /admin, by the URL's path; a page that is reached shows the path that it sees."""
+    app = FastAPI(**options)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Any) -> Any:
+        if refuses(request.scope):
+            return JSONResponse({"guarded": request.url.path}, 403)
+        return await call_next(request)
+
+    @app.get("/admin/users")
+    async def users() -> str:
+        return "secret"
+
+    async def page(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.url.path)
+
+    for route in ("/items", "/prod/items", "/production", "/v10/items", "/"):
+        app.add_api_route(route, page, methods=["GET"])
+    return app
+
+
+def client(app: Any, build: Builder, **settings: Any) -> httpx.Client:
+    transport = SyncLambdaTransport(StreamingAdapter(app, lifespan="off", **settings), source=build)
+    return httpx.Client(transport=transport, base_url=URL)
+
+
+PATHS = [
+    *("/items", "/prod/items", "/production", "/v10/items", "/"),
+    *("/admin", "/admin/users", "/%61dmin/users", "/admin%2Fusers", "/administrator"),
+    *("//admin/users", "/%2Fadmin/users", "/prod/admin/users", "/%70rod/admin/users", "/prod%2Fadmin/users", "/prod"),
+    *("/prod/", "/prod//admin/users", "/admin/admin/users", "/api/admin/users", "/%2561dmin/users"),
+]
+
+
+def asked(user: httpx.Client, url: str) -> dict[str, tuple[int, str]]:
+    """Status and text for each of PATHS."""
+    # With its host: httpx takes `//a` for one.
+    answers = {path: user.get(f"{url}{path}") for path in PATHS}
+    return {path: (answer.status_code, answer.text) for path, answer in answers.items()}
+
+
+@pytest.fixture(scope="module", params=["", "/prod", "/prod/", "/api", "/admin"])
+def own_root_path(request: pytest.FixtureRequest) -> tuple[str, dict[str, tuple[int, str]]]:
+    """A root path that a FastAPI app names for its links, and what uvicorn gives for each of PATHS."""
+    with under_uvicorn(guarded(root_path=request.param)) as url, httpx.Client(base_url=url) as user:
+        return request.param, asked(user, url)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_path_check_sees_the_clients_route(shape: str, own_root_path: tuple[str, dict[str, tuple[int, str]]]) -> None:
+    """As under uvicorn without a stage, whatever the stage is called."""
+    root_path, expected = own_root_path
+    with client(guarded(root_path=root_path), SHAPES[shape].build) as user:
+        assert asked(user, URL) == expected
+
+
+def test_what_uvicorn_gives(own_root_path: tuple[str, dict[str, tuple[int, str]]]) -> None:
+    """What the comparison is about."""
+    root_path, expected = own_root_path
+    assert expected["/items"] == (200, "/items")
+    for path in ("/admin/users", "/%61dmin/users", "/admin%2Fusers", "/administrator"):
+        assert expected[path][0] == 403
+    if not root_path:
+        assert {path for path in PATHS if expected[path] == (200, "secret")} == set()
+
+
+async def shows_its_paths(scope: Any, receive: Any, send: Any) -> None:
+    shown = json.dumps([scope["root_path"], scope["path"], scope["raw_path"].decode()]).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": shown})
+
+
+def paths(shape: Shape, target: str, **settings: Any) -> tuple[str, str, str]:
+    """(root_path, path, raw_path)"""
+    with client(shows_its_paths, shape.build, **settings) as user:
+        root_path, path, raw_path = user.get(f"{URL}{target}").json()
+    return root_path, path, raw_path
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("path", ["/admin/users", "/", "/prod/a", "//a", "/v10/a"])
+def test_the_paths_of_each_shape(shape: str, path: str) -> None:
+    stage = SHAPES[shape].stage
+    assert paths(SHAPES[shape], path) == ("", path, path)
+    assert paths(SHAPES[shape], path, stage="strip") == ("", path, path)
+    assert paths(SHAPES[shape], path, stage="root_path") == (stage, stage + path, stage + path)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_root_path_of_the_users_own(shape: str) -> None:
+    """It is in front of the path in both settings, behind a stage that is the root path; so a check sees it too."""
+    stage = SHAPES[shape].stage
+    assert paths(SHAPES[shape], "/admin/a", root_path="/api") == ("/api", "/api/admin/a", "/api/admin/a")
+    assert paths(SHAPES[shape], "/admin/a", root_path="/api", stage="root_path") == (
+        f"{stage}/api",
+        f"{stage}/api/admin/a",
+        f"{stage}/api/admin/a",
+    )
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if SHAPES[shape].stage])
+def test_a_root_path_that_names_the_stage(shape: str) -> None:
+    """As an app that names it in the setting wants it, whatever the stage's own setting is."""
+    stage = SHAPES[shape].stage
+    for setting in ("strip", "root_path"):
+        for path in ("/a", f"{stage}/a"):
+            assert paths(SHAPES[shape], path, root_path=stage, stage=setting) == (stage, stage + path, stage + path)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_base_path_leaves_no_trace(shape: str) -> None:
+    stage = SHAPES[shape].stage
+    for path, expected in (("/base/admin/a", "/admin/a"), ("/base", "/"), ("/based/a", "/based/a"), ("/a", "/a")):
+        assert paths(SHAPES[shape], path, api_gateway_base_path="/base") == ("", expected, expected)
+        assert paths(SHAPES[shape], path, api_gateway_base_path="/base", stage="root_path") == (
+            stage,
+            stage + expected,
+            stage + expected,
+        )
+
+
+def test_a_path_check_behind_a_base_path_mapping() -> None:
+    """The mapping of a custom domain is no stage: check and routes see it alike, until the setting names it."""
+    build = SHAPES["rest_api, custom domain"].build
+    with client(guarded(), build) as user:
+        assert user.get("/base/admin/users").status_code == 404
+    with client(guarded(), build, api_gateway_base_path="/base") as user:
+        assert user.get("/base/admin/users").status_code == 403
+        assert user.get("/base/items").text == "/items"
+
+
+def test_a_path_check_that_looks_at_the_url_sees_a_root_path() -> None:
+    """What docs/settings.md warns of: the check by URL lets through what the check by the route does not."""
+
+    def by_route(scope: Any) -> bool:
+        return str(scope["path"]).removeprefix(scope["root_path"]).startswith("/admin")
+
+    for settings in ({"stage": "root_path"}, {"root_path": "/api"}):
+        with client(guarded(), rest_api_event, **settings) as user:
+            assert user.get("/admin/users").status_code == 200
+        with client(guarded(by_route), rest_api_event, **settings) as user:
+            assert user.get("/admin/users").status_code == 403
+            assert user.get("/items").status_code == 200
+
+
+FRAMEWORKS = ["django", "fastapi", "litestar", "quart", "starlette"]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("setting", ["strip", "root_path"])
+@pytest.mark.parametrize("shape", ["function_url", "rest_api", "http_api 2.0, stage", "http_api 1.0, stage"])
+def test_routes_mounts_links_and_redirects(framework: str, setting: str, shape: str, tmp_path: Path) -> None:
+    """With ``strip`` the framework knows nothing of the stage; with ``root_path`` its links lead back to it."""
+    app = importlib.import_module(f"tests.frameworks.apps.{framework}_app").make(Stage(tmp_path))
+    root = SHAPES[shape].stage if setting == "root_path" else ""
+    with client(app, SHAPES[shape].build, stage=setting) as user:
+        for path in ("/where", "/inner/where"):
+            seen, link = user.get(path).text.split(" ")
+            assert seen == root + path
+            assert link.removesuffix("/inner/where").removesuffix("/where") == f"https://testserver{root}"
+        if framework != "litestar":  # which redirects nothing
+            location = user.get("/folder").headers["location"]
+            assert location.removeprefix("https://testserver") == f"{root}/folder/"
+        assert user.get("/nowhere").status_code == 404
+
+
+def test_fastapis_own_pages() -> None:
+    """On an address of API Gateway's own, /docs finds its schema only where the root path has the stage."""
+    app = FastAPI()
+    with client(app, rest_api_event) as user:
+        assert "url: '/openapi.json'" in user.get("/docs").text
+        assert "servers" not in user.get("/openapi.json").json()
+    with client(app, rest_api_event, stage="root_path") as user:
+        assert "url: '/prod/openapi.json'" in user.get("/docs").text
+        assert user.get("/openapi.json").json()["servers"] == [{"url": "/prod"}]
