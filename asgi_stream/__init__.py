@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         EventError,
         HandlerError,
         LifespanError,
+        StatusError,
         StreamClosed,
         UnknownEventError,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "LifespanError",
     "Prelude",
     "ResponseStream",
+    "StatusError",
     "StreamClosed",
     "StreamingAdapter",
     "StreamingHandler",

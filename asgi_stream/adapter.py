@@ -18,9 +18,9 @@ from asgi_stream.asgi.cycle import PAGE, PAGE_HEADERS, HttpCycle
 from asgi_stream.asgi.lifespan import Lifespan
 from asgi_stream.asgi.scope import http_scope
 from asgi_stream.config import load_config
-from asgi_stream.errors import AnswerTooLarge, ConfigurationError, UnknownEventError
+from asgi_stream.errors import AnswerTooLarge, ConfigurationError, StatusError, UnknownEventError
 from asgi_stream.responders import BufferedResponder, StreamingResponder
-from asgi_stream.sources import can_stream, check_source, find_source
+from asgi_stream.sources import NOT_HTTP, can_stream, check_source, find_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ class StreamingAdapter:
       waits long. False by default; see docs/share-writes.md.
     - ``pathsend``: True offers the ASGI extension ``http.response.pathsend``: the app names a file, and the adapter
       sends it. False by default, since common middleware does not know the message; see docs/settings.md.
+    - ``pass_through_path``: a route of the app, such as ``"/events"``, that events which are not HTTP requests are
+      posted to as JSON; the JSON that it returns is the answer. Off by default.
+    - ``error_status_codes``: statuses that Lambda counts as errors, such as ``"500,502-504"``; where the answer is
+      streamed, the client still gets the app's page. None by default.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
       schedule's); what it returns is the answer, as JSON.
     - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
@@ -112,6 +116,8 @@ class StreamingAdapter:
         workers: int | None = None,
         share_writes: bool | None = None,
         pathsend: bool | None = None,
+        pass_through_path: str | None = None,
+        error_status_codes: str | Sequence[int | str] | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
     ) -> None:
@@ -136,6 +142,8 @@ class StreamingAdapter:
                 "workers": workers,
                 "share_writes": share_writes,
                 "pathsend": pathsend,
+                "pass_through_path": pass_through_path,
+                "error_status_codes": error_status_codes,
             },
             sources=[source.name for source in self._event_sources],
         )
@@ -143,6 +151,10 @@ class StreamingAdapter:
         self.deadline_margin = self.config.deadline_margin
         self.workers = self.config.workers
         self.share_writes = self.config.share_writes
+        if on_event is not None and self.config.pass_through_path:
+            raise ConfigurationError(
+                "on_event and pass_through_path both answer events that are not HTTP requests: set one of them"
+            )
         self._on_event = on_event
         self._lifespan = Lifespan(app, self.config.lifespan)
         _adapters[next(_numbers)] = self
@@ -191,10 +203,14 @@ class StreamingAdapter:
         try:
             source = find_source(event, self._event_sources)
         except UnknownEventError:
-            if self._on_event is None:
+            if self._on_event is not None:
+                await self._answer_event(self._on_event, event, context, sink)
+                return
+            if not self.config.pass_through_path:
                 raise
-            await self._answer_event(self._on_event, event, context, sink)
-            return
+            from asgi_stream.sources.pass_through import PassThrough
+
+            source = PassThrough(self.config.pass_through_path)
         request = source.to_request(event)
         scope = http_scope(
             request,
@@ -215,13 +231,15 @@ class StreamingAdapter:
             streaming = StreamingResponder(self.config, source, sink, on_start)
             sink.watcher = cycle = HttpCycle(request.method, request.body, streaming)
             await cycle.run(self.app, scope)
+            if streaming.error_status:
+                raise StatusError(streaming.error_status)
             return
         buffered = BufferedResponder(self.config, source, event, sink)
         sink.watcher = cycle = HttpCycle(request.method, request.body, buffered)
         try:
             await cycle.run(self.app, scope)
         except BaseException as error:
-            if sink.done:
+            if sink.done or source.name == NOT_HTTP:
                 raise
             sink.note(error)
             log_error("The app failed; its client gets a page of status 500", error)
@@ -231,6 +249,8 @@ class StreamingAdapter:
                     await buffered.end(b"")
                     return
             await buffered.replace(500, PAGE_HEADERS, b"" if request.method == "HEAD" else PAGE)
+        if buffered.error_status:
+            raise StatusError(buffered.error_status)
 
     async def _answer_event(self, on_event: Callable[[Any, Any], Any], event: Any, context: Any, sink: Sink) -> None:
         result = on_event(event, context)

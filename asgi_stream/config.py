@@ -50,6 +50,8 @@ class Config(Record):
     exclude_headers: frozenset[bytes]
     deadline_margin: float | None
     workers: int
+    pass_through_path: str
+    error_status_codes: frozenset[int]
     share_writes: bool
     pathsend: bool
     stage: str
@@ -64,6 +66,8 @@ class Config(Record):
         exclude_headers: frozenset[bytes] = frozenset(),
         deadline_margin: float | None = None,
         workers: int = 1,
+        pass_through_path: str = "",
+        error_status_codes: frozenset[int] = frozenset(),
         share_writes: bool = False,
         pathsend: bool = False,
         stage: str = "strip",
@@ -79,6 +83,8 @@ class Config(Record):
                 exclude_headers,
                 deadline_margin,
                 workers,
+                pass_through_path,
+                error_status_codes,
                 share_writes,
                 pathsend,
                 stage,
@@ -187,6 +193,32 @@ def _read_switch(value: object, origin: str) -> bool:
     return value == "on"
 
 
+def _read_route(value: object, origin: str) -> str:
+    if not isinstance(value, str) or (value and not value.startswith("/")) or any(mark in value for mark in "?#%\\"):
+        raise ConfigurationError(
+            f"{origin} must be a decoded path without a query, such as /events, not {value!r:.100}"
+        )
+    return value
+
+
+def _read_status_codes(value: object, origin: str) -> frozenset[int]:
+    """Codes and ranges: ``500,502-504``, or a list of these."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    if isinstance(value, (list, tuple, set, frozenset, range)):
+        value = ",".join(map(str, value))
+    codes: set[int] = set()
+    for item in _items(value, origin):
+        first, dash, last = (part.strip() for part in item.partition("-"))
+        numbers = (first, last) if dash else (first, first)
+        if not all(len(number) == 3 and number.isascii() and number.isdigit() for number in numbers):
+            raise ConfigurationError(f"{origin} must be status codes and ranges such as 500,502-504, not {item!r:.100}")
+        codes.update(range(int(numbers[0]), int(numbers[1]) + 1))
+        if not (200 <= int(numbers[0]) <= int(numbers[1]) <= 599):
+            raise ConfigurationError(f"{origin} must be status codes from 200 to 599, not {item!r:.100}")
+    return frozenset(codes)
+
+
 _READERS: dict[str, Callable[[object, str], Any]] = {
     "lifespan": _read_lifespan,
     "invoke_mode": _read_invoke_mode,
@@ -198,6 +230,8 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "workers": _read_count,
     "share_writes": _read_switch,
     "pathsend": _read_switch,
+    "pass_through_path": _read_route,
+    "error_status_codes": _read_status_codes,
     "stage": _read_stage,
 }
 

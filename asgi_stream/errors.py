@@ -16,6 +16,7 @@ __all__ = [
     "EventError",
     "HandlerError",
     "LifespanError",
+    "StatusError",
     "StreamClosed",
     "UnknownEventError",
 ]
@@ -56,6 +57,17 @@ class AppError(AsgiStreamError, RuntimeError):
 
     Raised on the app's behalf when it returns without having sent a whole response.
     """
+
+
+class StatusError(AsgiStreamError, RuntimeError):
+    """Raised for an invocation whose response has a status that the setting ``error_status_codes`` names.
+
+    Where the answer is streamed the client gets the app's page, and Lambda counts an error. ``status`` is the code.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the app answered with status {status}, which error_status_codes counts as an error")
+        self.status = status
 
 
 class LifespanError(AsgiStreamError, RuntimeError):

@@ -26,13 +26,18 @@ FILE_CHUNK = 256 * 1024
 
 
 class _Responder:
-    """What both have in common: headers that stay here, files in pieces."""
+    """What both have in common: headers that stay here, files in pieces.
 
-    __slots__ = ("_config", "_sink")
+    ``error_status`` is the response's status where the setting ``error_status_codes`` names it, else 0: the response
+    is then left open for the error.
+    """
+
+    __slots__ = ("_config", "_sink", "error_status")
 
     def __init__(self, config: Config, sink: Sink) -> None:
         self._config = config
         self._sink = sink
+        self.error_status = 0
 
     def _kept(self, headers: Headers) -> Headers:
         excluded = self._config.exclude_headers
@@ -79,8 +84,7 @@ class StreamingResponder(_Responder):
         sink: Sink,
         on_start: Callable[[Prelude], object] | None = None,
     ) -> None:
-        self._config = config
-        self._sink = sink
+        super().__init__(config, sink)
         self._source = source
         # The sink's own, with nothing in between: this is the path of every message.
         self.put = sink.put  # type: ignore[method-assign]
@@ -91,6 +95,9 @@ class StreamingResponder(_Responder):
         prelude = self._source.to_prelude(status, self._kept(headers))
         if self._on_start is not None:
             self._on_start(prelude)
+        if status in self._config.error_status_codes:
+            self.error_status = status
+            self.end = self.write  # type: ignore[assignment]
         return self._sink.start(prelude)
 
 
@@ -109,6 +116,7 @@ class BufferedResponder(_Responder):
 
     async def start(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, self._kept(headers)
+        self.error_status = status if status in self._config.error_status_codes else 0
 
     def put(self, data: Buffer) -> None:
         limit = self._source.limit
@@ -121,11 +129,15 @@ class BufferedResponder(_Responder):
 
     async def end(self, data: Buffer) -> None:
         self.put(data)
+        if self.error_status:
+            return
         fields = {name: value.decode("latin-1") for name, value in self._headers}
         is_text = self._config.is_text(fields.get(b"content-type", ""), fields.get(b"content-encoding", ""))
         body = bytes(self._body)
         answer = self._source.to_answer(self._event, self._status, self._headers, body, is_text and _is_utf8(body))
-        await self._sink.reply(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+        # Half of a surrogate pair, which an app may have escaped in its JSON, has no UTF-8 and stays an escape.
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        await self._sink.reply(text.encode("utf-8", "backslashreplace"))
 
     async def replace(self, status: int, headers: Headers, body: bytes) -> None:
         """Forgets what was kept and ends with another answer: nobody has seen anything yet."""

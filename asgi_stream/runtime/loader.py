@@ -48,7 +48,7 @@ def load_handler(name: str) -> Handler:
     if name.endswith((".sh", ".bash")):
         raise HandlerLoadError(
             f"The handler {name!r} is a script that starts a web server, as Lambda Web Adapter needs it. No server is "
-            "started here: set the handler to your app or its StreamingAdapter, such as main.app, and remove the script",
+            "started here: set the handler to your app or its StreamingAdapter, such as main.app",
             "Runtime.HandlerNotFound",
         )
     module_name, dot, attribute = name.rpartition(".")

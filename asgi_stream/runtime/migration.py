@@ -13,7 +13,7 @@ __all__ = ["PREFIX", "REPLACEMENTS", "log_replacements"]
 PREFIX = "AWS_LWA_"
 NOT_NEEDED = "not needed, no web server is started"
 
-# Source: the table of configurations in Lambda Web Adapter's README, version 1.0.
+# Source: the table of configurations in Lambda Web Adapter's README, version 1.0, and what older versions had.
 REPLACEMENTS = {
     "AWS_LWA_PORT": NOT_NEEDED,
     "AWS_LWA_HOST": NOT_NEEDED,

@@ -65,10 +65,11 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["NAMES", "HttpRequest", "can_stream", "check_source", "find_source", "sources"]
+__all__ = ["NAMES", "NOT_HTTP", "HttpRequest", "can_stream", "check_source", "find_source", "sources"]
 
 # At most one of these modules matches an event: the order decides nothing but how soon. A function has one source most
 # of the time, so that the others need not be imported.
+NOT_HTTP = "pass_through"  # events of all other sources, where the setting of that name is on
 NAMES = ("function_url", "rest_api", "http_api", "alb", "lambda_edge")
 
 UNDERSTOOD = (
@@ -116,7 +117,7 @@ def check_source(source: object) -> None:
     name = getattr(source, "name", None)
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"an event source must have a name, a str: {source!r:.100}")
-    if name in NAMES:
+    if name in (*NAMES, NOT_HTTP):
         raise ConfigurationError(f"there is an event source named {name} already: give yours another name")
     if not isinstance(getattr(source, "streams", None), bool) or not isinstance(getattr(source, "limit", None), int):
         raise ConfigurationError(f"the event source {name} must say streams, a bool, and limit, a number of bytes")
