@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any, Literal
 
+    from asgi_stream.access_log import AccessRecord
     from asgi_stream.asgi import ASGIApp
     from asgi_stream.sinks import Prelude, Sink
     from asgi_stream.sources import Source
@@ -93,6 +94,11 @@ class StreamingAdapter:
       posted to as JSON; the JSON that it returns is the answer. Off by default.
     - ``error_status_codes``: statuses that Lambda counts as errors, such as ``"500,502-504"``; where the answer is
       streamed, the client still gets the app's page. None by default.
+    - ``access_log``: ``"json"`` or ``"emf"`` writes one record for each HTTP invocation to stdout, ``"emf"`` as
+      CloudWatch metrics; ``"off"`` by default.
+    - ``disconnect_after``: how many seconds after its request an invocation is treated as if its deadline were near, so
+      that a stream whose client has left does not run, and cost, until the function's timeout. None by default.
+    - ``event_stream_keep_alive``: after how many idle seconds an event stream gets a comment. None by default.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
       schedule's); what it returns is the answer, as JSON.
     - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
@@ -118,6 +124,9 @@ class StreamingAdapter:
         pathsend: bool | None = None,
         pass_through_path: str | None = None,
         error_status_codes: str | Sequence[int | str] | None = None,
+        access_log: Literal["off", "json", "emf"] | None = None,
+        event_stream_keep_alive: float | None = None,
+        disconnect_after: float | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
     ) -> None:
@@ -144,11 +153,20 @@ class StreamingAdapter:
                 "pathsend": pathsend,
                 "pass_through_path": pass_through_path,
                 "error_status_codes": error_status_codes,
+                "access_log": access_log,
+                "event_stream_keep_alive": event_stream_keep_alive,
+                "disconnect_after": disconnect_after,
             },
             sources=[source.name for source in self._event_sources],
         )
+        self._record: type[AccessRecord] | None = None
+        if self.config.access_log != "off":
+            from asgi_stream.access_log import AccessRecord
+
+            self._record = AccessRecord
         # Read by the runtime.
         self.deadline_margin = self.config.deadline_margin
+        self.disconnect_after = self.config.disconnect_after
         self.workers = self.config.workers
         self.share_writes = self.config.share_writes
         if on_event is not None and self.config.pass_through_path:
@@ -227,10 +245,14 @@ class StreamingAdapter:
         # The names that Mangum gave them: apps read these already.
         scope["aws.event"] = event
         scope["aws.context"] = context
+        record = None if self._record is None else self._record(self.config.access_log, scope, context)
         if sink.can_stream and can_stream(source) and self.config.streams(source.name):
             streaming = StreamingResponder(self.config, source, sink, on_start)
             sink.watcher = cycle = HttpCycle(request.method, request.body, streaming)
-            await cycle.run(self.app, scope)
+            if record is None and self.config.event_stream_keep_alive is None:
+                await cycle.run(self.app, scope)
+            else:
+                await self._run_observed(cycle, scope, streaming, sink, record)
             if streaming.error_status:
                 raise StatusError(streaming.error_status)
             return
@@ -239,6 +261,8 @@ class StreamingAdapter:
         try:
             await cycle.run(self.app, scope)
         except BaseException as error:
+            if record is not None:
+                record.fail(cycle.failure or error)
             if sink.done or source.name == NOT_HTTP:
                 raise
             sink.note(error)
@@ -249,8 +273,40 @@ class StreamingAdapter:
                     await buffered.end(b"")
                     return
             await buffered.replace(500, PAGE_HEADERS, b"" if request.method == "HEAD" else PAGE)
+        finally:
+            if record is not None:
+                record.answer(buffered.status, buffered.size)
+                record.write(buffered.error_status)
         if buffered.error_status:
             raise StatusError(buffered.error_status)
+
+    async def _run_observed(
+        self,
+        cycle: HttpCycle,
+        scope: Mapping[str, Any],
+        responder: StreamingResponder,
+        sink: Sink,
+        record: AccessRecord | None,
+    ) -> None:
+        """Runs the app for a response that has an access record or that is kept alive."""
+        if record is not None:
+            record.watch(responder)
+        keep_alive = None
+        if (seconds := self.config.event_stream_keep_alive) is not None:
+            from asgi_stream.keep_alive import KeepAlive
+
+            keep_alive = KeepAlive(seconds, responder, sink, scope["method"])
+        try:
+            await cycle.run(self.app, scope)
+        except BaseException as error:
+            if record is not None:
+                record.fail(cycle.failure or error)
+            raise
+        finally:
+            if keep_alive is not None:
+                keep_alive.stop()
+            if record is not None:
+                record.write(responder.error_status)
 
     async def _answer_event(self, on_event: Callable[[Any, Any], Any], event: Any, context: Any, sink: Sink) -> None:
         result = on_event(event, context)

@@ -21,6 +21,7 @@ __all__ = ["INVOKE_MODES", "LIFESPAN_MODES", "Config", "load_config"]
 
 PREFIX = "ASGI_STREAM_"
 LIFESPAN_MODES = ("auto", "on", "off")
+ACCESS_LOGS = ("off", "json", "emf")
 INVOKE_MODES = ("stream", "buffered")
 STAGES = ("strip", "root_path")
 # The sources whose platform can stream; for all others an answer is buffered, whatever the setting.
@@ -52,6 +53,9 @@ class Config(Record):
     workers: int
     pass_through_path: str
     error_status_codes: frozenset[int]
+    access_log: str
+    event_stream_keep_alive: float | None
+    disconnect_after: float | None
     share_writes: bool
     pathsend: bool
     stage: str
@@ -68,6 +72,9 @@ class Config(Record):
         workers: int = 1,
         pass_through_path: str = "",
         error_status_codes: frozenset[int] = frozenset(),
+        access_log: str = "off",
+        event_stream_keep_alive: float | None = None,
+        disconnect_after: float | None = None,
         share_writes: bool = False,
         pathsend: bool = False,
         stage: str = "strip",
@@ -85,6 +92,9 @@ class Config(Record):
                 workers,
                 pass_through_path,
                 error_status_codes,
+                access_log,
+                event_stream_keep_alive,
+                disconnect_after,
                 share_writes,
                 pathsend,
                 stage,
@@ -177,6 +187,13 @@ def _read_seconds(value: object, origin: str) -> float:
     return seconds
 
 
+def _read_interval(value: object, origin: str) -> float:
+    seconds = _read_seconds(value, origin)
+    if seconds == 0:
+        raise ConfigurationError(f"{origin} must be more than 0 seconds; leave it out to turn it off")
+    return seconds
+
+
 def _read_count(value: object, origin: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
@@ -232,6 +249,9 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "pathsend": _read_switch,
     "pass_through_path": _read_route,
     "error_status_codes": _read_status_codes,
+    "access_log": lambda value, origin: _one_of(ACCESS_LOGS, value, origin),
+    "event_stream_keep_alive": _read_interval,
+    "disconnect_after": _read_interval,
     "stage": _read_stage,
 }
 

@@ -89,12 +89,16 @@ class StreamingResponder(_Responder):
         # The sink's own, with nothing in between: this is the path of every message.
         self.put = sink.put  # type: ignore[method-assign]
         self.end = sink.end
-        self._on_start = on_start
+        self._on_start: tuple[Callable[[Prelude], object], ...] = () if on_start is None else (on_start,)
+
+    def call_at_start(self, function: Callable[[Prelude], object]) -> None:
+        """Calls ``function`` with the prelude, before it is sent."""
+        self._on_start += (function,)
 
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
         prelude = self._source.to_prelude(status, self._kept(headers))
-        if self._on_start is not None:
-            self._on_start(prelude)
+        for call in self._on_start:
+            call(prelude)
         if status in self._config.error_status_codes:
             self.error_status = status
             self.end = self.write  # type: ignore[assignment]
@@ -104,18 +108,23 @@ class StreamingResponder(_Responder):
 class BufferedResponder(_Responder):
     """Everything is kept until the end, and becomes one answer: for sources and modes that cannot stream."""
 
-    __slots__ = ("_body", "_event", "_headers", "_source", "_status")
+    __slots__ = ("_body", "_event", "_headers", "_source", "status")
 
     def __init__(self, config: Config, source: Source, event: Mapping[str, Any], sink: Sink) -> None:
         super().__init__(config, sink)
         self._source = source
         self._event = event
-        self._status = 0
+        self.status = 0
         self._headers: Headers = ()
         self._body = bytearray()
 
+    @property
+    def size(self) -> int:
+        """The body's length in bytes."""
+        return len(self._body)
+
     async def start(self, status: int, headers: Headers) -> None:
-        self._status, self._headers = status, self._kept(headers)
+        self.status, self._headers = status, self._kept(headers)
         self.error_status = status if status in self._config.error_status_codes else 0
 
     def put(self, data: Buffer) -> None:
@@ -134,7 +143,7 @@ class BufferedResponder(_Responder):
         fields = {name: value.decode("latin-1") for name, value in self._headers}
         is_text = self._config.is_text(fields.get(b"content-type", ""), fields.get(b"content-encoding", ""))
         body = bytes(self._body)
-        answer = self._source.to_answer(self._event, self._status, self._headers, body, is_text and _is_utf8(body))
+        answer = self._source.to_answer(self._event, self.status, self._headers, body, is_text and _is_utf8(body))
         # Half of a surrogate pair, which an app may have escaped in its JSON, has no UTF-8 and stays an escape.
         text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
         await self._sink.reply(text.encode("utf-8", "backslashreplace"))

@@ -139,7 +139,7 @@ def test_a_variable_says_its_own_name() -> None:
 
 def test_an_unknown_variable() -> None:
     with pytest.raises(
-        ConfigurationError, match="ASGI_STREAM_LIFE is not a setting; these are: ASGI_STREAM_API_GATEWAY"
+        ConfigurationError, match="ASGI_STREAM_LIFE is not a setting; these are: ASGI_STREAM_ACCESS_LOG"
     ):
         config({"ASGI_STREAM_LIFE": "on"})
 

@@ -28,7 +28,9 @@ SANS_IO += [f"sources/{path.name}" for path in (PACKAGE / "sources").glob("*.py"
 # room -> the rooms that it may import from; errors, records and sinks are open to all
 ROOMS = {
     "": {"adapter", "handlers", "runtime", "sources"},
-    "adapter": {"asgi", "calls", "config", "managed", "responders", "sources"},
+    "access_log": {"responders"},
+    "keep_alive": {"responders"},
+    "adapter": {"access_log", "keep_alive", "asgi", "calls", "config", "managed", "responders", "sources"},
     "responders": {"config", "sources"},
     "managed": {"adapter", "asgi", "calls"},
     "calls": {"adapter", "asgi"},

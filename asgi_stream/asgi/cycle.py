@@ -62,6 +62,11 @@ class HttpCycle:
         """True once the app has sent a whole error page of its own, whatever it did after that."""
         return self._whole and self._machine.status >= 500
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What the response has failed with, whatever the app makes of it."""
+        return self._failure
+
     def expire(self) -> None:
         """Little time is left: ``receive`` says ``http.disconnect``, and an app that returns then has ended well."""
         self._expired = True

@@ -1,0 +1,195 @@
+"""Access records: one for each HTTP invocation, as JSON or in CloudWatch's embedded metric format."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+
+from asgi_stream import StreamingAdapter, access_log
+from asgi_stream.testing import alb_event
+from tests.support.events import function_url_event
+from tests.support.wire import serve
+from tests.test_invariants import fresh_interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+pytestmark = pytest.mark.anyio
+
+app = FastAPI()
+
+
+@app.get("/items/{number}")
+async def item(number: int) -> StreamingResponse:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"three"
+        if number == 2:
+            raise ValueError("boom")
+
+    return StreamingResponse(body())
+
+
+@app.get("/raises")
+async def raises() -> None:
+    raise ValueError("boom")
+
+
+@pytest.fixture(autouse=True)
+def first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has served nothing."""
+    monkeypatch.setattr(access_log, "_is_first", True)
+
+
+def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+
+async def recorded(
+    capsys: pytest.CaptureFixture[str], *events: Any, adapter: StreamingAdapter | None = None, **headers: Any
+) -> list[dict[str, Any]]:
+    await serve(adapter or StreamingAdapter(app, access_log="json"), *events, **headers)
+    return records(capsys)
+
+
+async def test_a_streamed_response(capsys: pytest.CaptureFixture[str]) -> None:
+    event = function_url_event(path="/items/1", rawQueryString="secret=1")
+    first, second = await recorded(capsys, event, event)
+    assert second.pop("timestamp")
+    times = second.pop("timeToFirstByteMs"), second.pop("durationMs")
+    assert 0 < times[0] <= times[1]
+    assert second == {
+        "level": "INFO",
+        "type": "asgi_stream.access",
+        "requestId": "id-2",
+        "method": "GET",
+        "path": "/items/1",
+        "route": "/items/{number}",
+        "status": 200,
+        "chunks": 2,
+        "bytes": 8,
+        "end": "whole",
+        "coldStart": False,
+    }
+    assert first["coldStart"] is True
+
+
+async def test_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    in_mid_stream, before, missing = await recorded(
+        capsys, *(function_url_event(path=path) for path in ("/items/2", "/raises", "/missing"))
+    )
+    assert (in_mid_stream["end"], in_mid_stream["errorType"], in_mid_stream["chunks"]) == ("error", "ValueError", 2)
+    assert (before["end"], before["status"], before["errorType"]) == ("error", 500, "ValueError")
+    assert (missing["end"], missing["status"]) == ("whole", 404)
+    assert "errorType" not in missing
+
+
+async def test_a_status_that_counts_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = StreamingAdapter(app, access_log="json", error_status_codes="404")
+    event = function_url_event(path="/missing")
+    for record in await recorded(capsys, event, alb_event(target="/missing"), adapter=adapter):
+        assert (record["end"], record["status"], record["errorType"]) == ("error", 404, "StatusError")
+
+
+async def test_the_deadline(capsys: pytest.CaptureFixture[str], time_runs_out: Callable[[], None]) -> None:
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        asyncio.get_running_loop().call_soon(time_runs_out)
+        await asyncio.Event().wait()
+
+    due = str(int((time.time() + 3600) * 1000))
+    adapter = StreamingAdapter(waits, lifespan="off", access_log="json")
+    (record,) = await recorded(capsys, function_url_event(), adapter=adapter, Lambda_Runtime_Deadline_Ms=due)
+    assert (record["end"], record["errorType"], record["chunks"]) == ("deadline", "DeadlineExceeded", 1)
+
+
+async def test_buffered_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    good, failed = await recorded(capsys, alb_event(target="/items/1"), alb_event(target="/raises"))
+    assert (good["status"], good["chunks"], good["bytes"], good["end"]) == (200, 1, 8, "whole")
+    assert (failed["status"], failed["end"], failed["errorType"]) == (500, "error", "ValueError")
+
+
+async def test_events_that_are_not_requests_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = StreamingAdapter(app, access_log="json", on_event=lambda event, context: {})
+    assert await recorded(capsys, {"Records": []}, adapter=adapter) == []
+
+
+def test_outside_of_our_runtime(capsys: pytest.CaptureFixture[str]) -> None:
+    adapter = StreamingAdapter(app, access_log="json", invoke_mode="buffered")
+    adapter(function_url_event(path="/items/1"), None)
+    adapter.close()
+    (record,) = records(capsys)
+    assert (record["status"], record["bytes"]) == (200, 8)
+    assert "requestId" not in record
+
+
+async def test_embedded_metrics(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By CloudWatch's specification: each metric and dimension that is named is a member of the root."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "shop")
+    adapter = StreamingAdapter(app, access_log="emf")
+    before = time.time() * 1000
+    good, failed, missing = await recorded(
+        capsys, *(function_url_event(path=path) for path in ("/items/1", "/items/2", "/missing")), adapter=adapter
+    )
+    for record in (good, failed, missing):
+        assert before - 1 <= record["_aws"]["Timestamp"] <= time.time() * 1000
+        (directive,) = record["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "asgi-stream"
+        for metric in directive["Metrics"]:
+            assert isinstance(record[metric["Name"]], (int, float))
+            assert metric["Unit"] in ("Milliseconds", "Count", "Bytes")
+        for dimensions in directive["Dimensions"]:
+            assert all(isinstance(record[dimension], str) for dimension in dimensions)
+    assert good["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["FunctionName"], ["FunctionName", "Route"]]
+    assert missing["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["FunctionName"]]
+    assert (good["FunctionName"], good["Route"]) == ("shop", "/items/{number}")
+    assert [record["Errors"] for record in (good, failed, missing)] == [0, 1, 0]
+    assert [record["ColdStarts"] for record in (good, failed, missing)] == [1, 0, 0]
+    assert (good["Chunks"], good["Bytes"]) == (2, 8)
+
+
+async def test_a_long_path_and_one_that_is_not_text(capsys: pytest.CaptureFixture[str]) -> None:
+    long, odd = await recorded(capsys, function_url_event(path="/" + "x" * 5000), function_url_event(path="/%FF%0A%22"))
+    assert len(long["path"]) == access_log.MAX_TEXT
+    assert odd["path"] == '/\ufffd\n"'
+
+
+class Hostile:
+    @property
+    def path(self) -> str:
+        raise RuntimeError
+
+    @property
+    def aws_request_id(self) -> str:
+        raise RuntimeError
+
+
+async def test_objects_of_others_break_no_record(capsys: pytest.CaptureFixture[str]) -> None:
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        scope["route"] = Hostile()
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    adapter = StreamingAdapter(bare, lifespan="off", access_log="emf", invoke_mode="buffered")
+    assert adapter(function_url_event(), Hostile())["statusCode"] == 200
+    adapter.close()
+    assert len(records(capsys)) == 1
+
+
+async def test_a_stdout_that_is_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    api = await serve(StreamingAdapter(app, access_log="json"), function_url_event(path="/items/1"))
+    assert api.answers[0].content == b"onethree"
+    assert '"path":"/items/1"' in capsys.readouterr().err
+
+
+def test_nothing_of_it_is_imported_unless_it_is_on() -> None:
+    code = "from asgi_stream import StreamingAdapter; StreamingAdapter(print)"
+    assert not {"asgi_stream.access_log", "asgi_stream.keep_alive"} & fresh_interpreter(code)
