@@ -44,6 +44,33 @@ NOT_STREAMED = (
 )
 
 
+TRACE_ID = b"x-amzn-trace-id"
+# In these, adapters hand event and context to an app, which therefore trusts them: Lambda Web Adapter, and
+# serverless-express. A client can send each of them.
+IDENTITY_HEADERS = frozenset(
+    (
+        b"x-amz-tenant-id",
+        b"x-amzn-lambda-context",
+        b"x-amzn-request-context",
+        b"x-apigateway-context",
+        b"x-apigateway-event",
+    )
+)
+# Frameworks find a header by its name in any case, and WSGI has one name for `-` and `_`.
+_ONE_SPELLING = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", b"abcdefghijklmnopqrstuvwxyz-")
+
+
+def replace_headers(
+    headers: Sequence[tuple[bytes, bytes]], own: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """Returns a request's headers with ``own`` added, without what a client sent under their names.
+
+    Nor under those in IDENTITY_HEADERS, in any spelling that an app may take for one of them.
+    """
+    forged = IDENTITY_HEADERS.union([name for name, _ in own])
+    return [header for header in headers if header[0].translate(_ONE_SPELLING) not in forged] + list(own)
+
+
 def log_error(message: str, error: BaseException) -> None:
     """Logs an error with its traceback; no text in it that the user's logging cannot write makes a second error."""
     try:
@@ -77,6 +104,9 @@ class StreamingAdapter:
       a path check sees, and what links lack, is in docs/settings.md.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
+    - ``context_headers``: True fills the request headers ``x-amzn-request-context`` and ``x-amzn-lambda-context`` from
+      event and context, as Lambda Web Adapter does. False by default; what a client sends under these names is dropped
+      either way; see docs/event-sources.md.
     - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
     - ``exclude_headers``: names of response headers to leave out.
     - ``deadline_margin``: how long before its deadline an invocation is told that its time is up, in seconds;
@@ -104,6 +134,7 @@ class StreamingAdapter:
         stage: Literal["strip", "root_path"] | None = None,
         root_path: str | None = None,
         api_gateway_base_path: str | None = None,
+        context_headers: bool | None = None,
         text_mime_types: Sequence[str] | None = None,
         exclude_headers: Sequence[str] | None = None,
         deadline_margin: float | None = None,
@@ -128,6 +159,7 @@ class StreamingAdapter:
                 "stage": stage,
                 "root_path": root_path,
                 "api_gateway_base_path": api_gateway_base_path,
+                "context_headers": context_headers,
                 "text_mime_types": text_mime_types,
                 "exclude_headers": exclude_headers,
                 "deadline_margin": deadline_margin,
@@ -186,9 +218,12 @@ class StreamingAdapter:
         )
         if self.config.pathsend:
             scope["extensions"]["http.response.pathsend"] = {}
-        if trace := _trace_id(context):
-            headers = scope["headers"] = [header for header in scope["headers"] if header[0] != b"x-amzn-trace-id"]
-            headers.append((b"x-amzn-trace-id", trace))
+        own = [(TRACE_ID, trace)] if (trace := _trace_id(context)) else []
+        if self.config.context_headers:
+            from asgi_stream.sources.context_headers import context_headers
+
+            own += context_headers(event, context, trace)
+        scope["headers"] = replace_headers(scope["headers"], own)
         # The names that Mangum gave them: apps read these already.
         scope["aws.event"] = event
         scope["aws.context"] = context

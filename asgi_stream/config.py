@@ -53,6 +53,7 @@ class Config(Record):
     share_writes: bool
     pathsend: bool
     stage: str
+    context_headers: bool
 
     def __new__(
         cls,
@@ -67,6 +68,7 @@ class Config(Record):
         share_writes: bool = False,
         pathsend: bool = False,
         stage: str = "strip",
+        context_headers: bool = False,
     ) -> Self:
         return tuple.__new__(
             cls,
@@ -82,6 +84,7 @@ class Config(Record):
                 share_writes,
                 pathsend,
                 stage,
+                context_headers,
             ),
         )
 
@@ -199,6 +202,7 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "share_writes": _read_switch,
     "pathsend": _read_switch,
     "stage": _read_stage,
+    "context_headers": _read_switch,
 }
 
 
