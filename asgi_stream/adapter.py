@@ -47,6 +47,51 @@ def adapters() -> list[StreamingAdapter]:
     return list(_adapters.values())
 
 
+TRACE_ID = b"x-amzn-trace-id"
+# In these, adapters hand event and context to an app, which therefore trusts them: Lambda Web Adapter, and
+# serverless-express. A client can send each of them.
+IDENTITY_HEADERS = frozenset(
+    (
+        b"x-amz-tenant-id",
+        b"x-amzn-lambda-context",
+        b"x-amzn-request-context",
+        b"x-apigateway-context",
+        b"x-apigateway-event",
+    )
+)
+# Frameworks find a header by its name in any case, and WSGI has one name for `-` and `_`.
+_ONE_SPELLING = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", b"abcdefghijklmnopqrstuvwxyz-")
+
+
+def replace_headers(
+    headers: Sequence[tuple[bytes, bytes]], own: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """Returns a request's headers with ``own`` added, without what a client sent under their names.
+
+    Nor under those in IDENTITY_HEADERS, in any spelling that an app may take for one of them.
+    """
+    forged = IDENTITY_HEADERS.union([name for name, _ in own])
+    return [header for header in headers if header[0].translate(_ONE_SPELLING) not in forged] + list(own)
+
+
+MAX_WRAPPERS = 50
+
+
+def names_its_root_path(app: Any) -> bool:
+    """True for an app that sets the scope's ``root_path`` itself, as ``FastAPI(root_path=…)`` does, also in middleware.
+
+    Middleware holds its app as ``app``, as a rule. Never raises.
+    """
+    with contextlib.suppress(BaseException):  # the attributes are the app's code
+        for _ in range(MAX_WRAPPERS):
+            root_path = getattr(app, "root_path", None)
+            # Flask and Quart have a folder under this name, and an import_name.
+            if isinstance(root_path, str) and root_path.strip("/") and getattr(app, "import_name", None) is None:
+                return True
+            app = getattr(app, "app", None)
+    return False
+
+
 def log_error(message: str, error: BaseException) -> None:
     """Logs an error with its traceback; no text in it that the user's logging cannot write makes a second error."""
     try:
@@ -76,10 +121,16 @@ class StreamingAdapter:
       source by a mapping such as ``{"function_url": "stream", "rest_api": "buffered"}``. Sources that cannot stream are
       always answered in one piece.
     - ``stage``: what becomes of an API Gateway stage: ``"strip"`` (the default) leaves it out of ``path`` and
-      ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form). What
-      a path check sees, and what links lack, is in docs/settings.md.
+      ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form),
+      unless the app names its own, as ``FastAPI(root_path=…)`` does. What a path check sees, and what links lack, is
+      in docs/settings.md.
+    - ``custom_domain_stage``: False says that an HTTP API's path has no stage on a domain of your own, so that none is
+      stripped from it there; True by default.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
+    - ``context_headers``: True fills the request headers ``x-amzn-request-context`` and ``x-amzn-lambda-context`` from
+      event and context, as Lambda Web Adapter does. False by default; what a client sends under these names is dropped
+      either way; see docs/event-sources.md.
     - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
     - ``exclude_headers``: names of response headers to leave out.
     - ``deadline_margin``: how long before its deadline an invocation is told that its time is up, in seconds;
@@ -114,8 +165,10 @@ class StreamingAdapter:
         lifespan: Literal["auto", "on", "off"] | None = None,
         invoke_mode: Literal["stream", "buffered"] | Mapping[str, str] | None = None,
         stage: Literal["strip", "root_path"] | None = None,
+        custom_domain_stage: bool | None = None,
         root_path: str | None = None,
         api_gateway_base_path: str | None = None,
+        context_headers: bool | None = None,
         text_mime_types: Sequence[str] | None = None,
         exclude_headers: Sequence[str] | None = None,
         deadline_margin: float | None = None,
@@ -143,8 +196,10 @@ class StreamingAdapter:
                 "lifespan": lifespan,
                 "invoke_mode": invoke_mode,
                 "stage": stage,
+                "custom_domain_stage": custom_domain_stage,
                 "root_path": root_path,
                 "api_gateway_base_path": api_gateway_base_path,
+                "context_headers": context_headers,
                 "text_mime_types": text_mime_types,
                 "exclude_headers": exclude_headers,
                 "deadline_margin": deadline_margin,
@@ -235,13 +290,17 @@ class StreamingAdapter:
             state,
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
-            strip=self.config.stage == "strip",
+            strip=self.config.stage == "strip" or names_its_root_path(self.app),
+            custom_domain_stage=self.config.custom_domain_stage,
         )
         if self.config.pathsend:
             scope["extensions"]["http.response.pathsend"] = {}
-        if trace := _trace_id(context):
-            headers = scope["headers"] = [header for header in scope["headers"] if header[0] != b"x-amzn-trace-id"]
-            headers.append((b"x-amzn-trace-id", trace))
+        own = [(TRACE_ID, trace)] if (trace := _trace_id(context)) else []
+        if self.config.context_headers:
+            from asgi_stream.sources.context_headers import context_headers
+
+            own += context_headers(event, context, trace)
+        scope["headers"] = replace_headers(scope["headers"], own)
         # The names that Mangum gave them: apps read these already.
         scope["aws.event"] = event
         scope["aws.context"] = context

@@ -59,6 +59,8 @@ class Config(Record):
     share_writes: bool
     pathsend: bool
     stage: str
+    context_headers: bool
+    custom_domain_stage: bool
 
     def __new__(
         cls,
@@ -78,6 +80,8 @@ class Config(Record):
         share_writes: bool = False,
         pathsend: bool = False,
         stage: str = "strip",
+        context_headers: bool = False,
+        custom_domain_stage: bool = True,
     ) -> Self:
         return tuple.__new__(
             cls,
@@ -98,6 +102,8 @@ class Config(Record):
                 share_writes,
                 pathsend,
                 stage,
+                context_headers,
+                custom_domain_stage,
             ),
         )
 
@@ -253,6 +259,8 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "event_stream_keep_alive": _read_interval,
     "disconnect_after": _read_interval,
     "stage": _read_stage,
+    "context_headers": _read_switch,
+    "custom_domain_stage": _read_switch,
 }
 
 

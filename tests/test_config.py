@@ -19,7 +19,7 @@ def config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config
 
 def test_defaults() -> None:
     assert config() == Config("auto", (), "", "", TEXT_MIME_TYPES, frozenset(), None)
-    assert (config().pathsend, config().stage) == (False, "strip")
+    assert (config().pathsend, config().stage, config().context_headers) == (False, "strip", False)
     assert config().streams("function_url")
 
 
@@ -40,6 +40,8 @@ def test_defaults() -> None:
         ("share_writes", "on", True),
         ("pathsend", True, True),
         ("stage", "root_path", "root_path"),
+        ("context_headers", True, True),
+        ("custom_domain_stage", False, False),
         ("exclude_headers", ["X-Powered-By"], frozenset({b"x-powered-by"})),
         ("invoke_mode", "buffered", (("*", "buffered"),)),
         ("invoke_mode", {"rest_api": "buffered"}, (("rest_api", "buffered"),)),
@@ -61,6 +63,8 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
         ("ASGI_STREAM_SHARE_WRITES", "off", "share_writes", False),
         ("ASGI_STREAM_PATHSEND", "on", "pathsend", True),
         ("ASGI_STREAM_STAGE", "root_path", "stage", "root_path"),
+        ("ASGI_STREAM_CONTEXT_HEADERS", "on", "context_headers", True),
+        ("ASGI_STREAM_CUSTOM_DOMAIN_STAGE", "off", "custom_domain_stage", False),
         ("ASGI_STREAM_PATHSEND", "off", "pathsend", False),
         ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
         ("ASGI_STREAM_EXCLUDE_HEADERS", "a,B", "exclude_headers", frozenset({b"a", b"b"})),
@@ -121,6 +125,7 @@ def test_one_mode_is_for_every_source() -> None:
             for odd in (0, -1, True, 2.0, "two", "", "9" * 5000)
         ),
         *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
+        *(("context_headers", odd, "context_headers must be True or False, on or off") for odd in (1, "yes", "")),
         *(("stage", odd, "stage must be one of strip, root_path") for odd in ("", "/prod", True, "off")),
         *(("pathsend", odd, "pathsend must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
         ("text_mime_types", 7, "text_mime_types must be a list of texts"),

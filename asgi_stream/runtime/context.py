@@ -28,14 +28,15 @@ class LambdaContext:
     """One invocation's context.
 
     ``memory_limit_in_mb`` is a string, as in AWS's own Python runtime; names that Lambda did not supply are None.
+    Beyond AWS's names: ``trace_id``, the X-Ray header, and ``deadline_ms``, in milliseconds since the epoch.
     """
 
     __slots__ = (
         "_client_context",
-        "_deadline_ms",
         "_environ",
         "_identity",
         "aws_request_id",
+        "deadline_ms",
         "invoked_function_arn",
         "tenant_id",
         "trace_id",
@@ -46,7 +47,7 @@ class LambdaContext:
         self.invoked_function_arn = invocation.function_arn
         self.tenant_id = invocation.tenant_id
         self.trace_id = invocation.trace_id
-        self._deadline_ms = invocation.deadline_ms
+        self.deadline_ms = invocation.deadline_ms
         # Read when they are asked for: most invocations ask for none of them.
         self._environ = environ
         self._identity = invocation.cognito_identity
@@ -96,9 +97,9 @@ class LambdaContext:
 
         Where Lambda gave no deadline, it is the longest that a function can have: 15 minutes.
         """
-        if self._deadline_ms is None:
+        if self.deadline_ms is None:
             return 900_000
-        return max(0, self._deadline_ms - int(time.time() * 1000))
+        return max(0, self.deadline_ms - int(time.time() * 1000))
 
     def log(self, message: object) -> None:
         """Writes ``message`` to the function's log as it is."""
