@@ -74,7 +74,8 @@ class StreamingAdapter:
       always answered in one piece.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
-    - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
+    - ``text_mime_types``: which bodies are text in a buffered answer, in place of a table: beginnings of content types,
+      and suffixes such as ``+json``; see docs/settings.md.
     - ``exclude_headers``: names of response headers to leave out.
     - ``deadline_margin``: how long before its deadline an invocation is told that its time is up, in seconds;
       by default the smaller of one second and a tenth of the time given.
