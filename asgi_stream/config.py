@@ -62,6 +62,8 @@ TEXT_MIME_TYPES = (
     "+json-seq",  # RFC 8091
     "+jwt",  # RFC 8417, 7.2
 )
+# Text of booleans, in any case.
+SWITCHES = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 # Read by bootstrap and by the runtime, before there is an adapter.
 RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_EXEC_WRAPPER", "ASGI_STREAM_LOOP", "ASGI_STREAM_SHUTDOWN_EXTENSION"})
 
@@ -224,9 +226,12 @@ def _read_count(value: object, origin: str) -> int:
 def _read_switch(value: object, origin: str) -> bool:
     if isinstance(value, bool):
         return value
-    if value not in ("on", "off"):
-        raise ConfigurationError(f"{origin} must be True or False, on or off in the variable, not {value!r:.100}")
-    return value == "on"
+    switch = SWITCHES.get(value.strip().lower()) if isinstance(value, str) else None
+    if switch is None:
+        raise ConfigurationError(
+            f"{origin} must be True or False, on or off (or true/false, yes/no, 1/0), not {value!r:.100}"
+        )
+    return switch
 
 
 _READERS: dict[str, Callable[[object, str], Any]] = {

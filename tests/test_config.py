@@ -58,6 +58,14 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
         ("ASGI_STREAM_WORKERS", "4", "workers", 4),
         ("ASGI_STREAM_SHARE_WRITES", "on", "share_writes", True),
         ("ASGI_STREAM_SHARE_WRITES", "off", "share_writes", False),
+        *(
+            ("ASGI_STREAM_SHARE_WRITES", text, "share_writes", True)
+            for text in ("1", "true", "True", "TRUE", "yes", "Yes", "ON", " on ")
+        ),
+        *(
+            ("ASGI_STREAM_SHARE_WRITES", text, "share_writes", False)
+            for text in ("0", "false", "False", "FALSE", "no", "NO", "Off", "false\n")
+        ),
         ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
         ("ASGI_STREAM_EXCLUDE_HEADERS", "a,B", "exclude_headers", frozenset({b"a", b"b"})),
         (
@@ -116,7 +124,7 @@ def test_one_mode_is_for_every_source() -> None:
             ("workers", odd, "workers must be a number of processes")
             for odd in (0, -1, True, 2.0, "two", "", "9" * 5000)
         ),
-        *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
+        *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, 0, "y", "", "2", "on off", ["on"])),
         ("text_mime_types", 7, "text_mime_types must be a list of texts"),
         ("exclude_headers", [b"a"], "exclude_headers must be a list of texts"),
     ],
