@@ -124,7 +124,10 @@ def test_one_mode_is_for_every_source() -> None:
             ("workers", odd, "workers must be a number of processes")
             for odd in (0, -1, True, 2.0, "two", "", "9" * 5000)
         ),
-        *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, 0, "y", "", "2", "on off", ["on"])),
+        *(
+            ("share_writes", odd, "share_writes must be True or False, on or off")
+            for odd in (1, 0, "y", "", "2", "on off", ["on"])
+        ),
         ("text_mime_types", 7, "text_mime_types must be a list of texts"),
         ("exclude_headers", [b"a"], "exclude_headers must be a list of texts"),
     ],

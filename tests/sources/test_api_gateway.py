@@ -140,7 +140,7 @@ def test_the_client_without_an_identity() -> None:
 
 def test_no_host_header() -> None:
     event = rest_api_event()
-    del event["multiValueHeaders"]["Host"]
+    del event["multiValueHeaders"]["Host"], event["headers"]["Host"]
     assert rest_api.to_request(event).server == ("abcdefghij.execute-api.us-east-1.amazonaws.com", 443)
 
 
@@ -193,11 +193,10 @@ def test_the_limit_of_a_prelude() -> None:
 
 PAYLOAD_1 = {
     "statusCode": 200,
+    "headers": {"content-type": "text/html", "x-latin": "\xe9"},
     "multiValueHeaders": {
-        "content-type": ["text/html"],
         "vary": ["a", "b"],
         "set-cookie": ["a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2"],
-        "x-latin": ["\xe9"],
     },
     "body": "é",
     "isBase64Encoded": False,
@@ -208,12 +207,32 @@ def test_the_buffered_answer_of_a_rest_api() -> None:
     assert rest_api.to_answer(rest_api_event(), 200, HEADERS, "é".encode(), True) == PAYLOAD_1
     assert rest_api.to_answer(rest_api_event(), 200, [], b"\xff", True) == {
         "statusCode": 200,
+        "headers": {},
         "multiValueHeaders": {},
         "body": "/w==",
         "isBase64Encoded": True,
     }
     with pytest.raises(AnswerTooLarge, match="REST API takes 6291456 at most"):
         rest_api.to_answer(rest_api_event(), 200, [], b"a" * (6 * 1024 * 1024), True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "single", "repeated"),
+    [
+        ([], {}, {}),
+        ([(b"set-cookie", b"a=1")], {"set-cookie": "a=1"}, {}),
+        ([(b"set-cookie", b"a=1"), (b"Set-Cookie", b"b=2")], {}, {"set-cookie": ["a=1", "b=2"]}),
+        ([(b"X-A", b""), (b"x-b", b"1, 2")], {"x-a": "", "x-b": "1, 2"}, {}),
+        ([(b"x-a", b"1"), (b"x-b", b"2"), (b"X-A", b"1")], {"x-b": "2"}, {"x-a": ["1", "1"]}),
+        ([(b"connection", b"close"), (b"connection", b"x-a")], {}, {}),
+    ],
+)
+@pytest.mark.parametrize("source", [rest_api, http_api])
+def test_headers_of_one_value_and_repeated_ones(
+    source: Any, headers: list[tuple[bytes, bytes]], single: dict[str, str], repeated: dict[str, list[str]]
+) -> None:
+    answer = source.to_answer({"version": "1.0"}, 200, headers, b"", True)
+    assert (answer["headers"], answer["multiValueHeaders"]) == (single, repeated)
 
 
 def test_an_http_api_is_answered_in_its_own_format() -> None:

@@ -10,8 +10,11 @@ from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
+from mangum import Mangum
 from mangum.handlers import ALB, APIGateway, HTTPGateway, LambdaAtEdge
 
+from asgi_stream import StreamingAdapter
 from asgi_stream.asgi.scope import http_scope
 from asgi_stream.sources import find_source
 from asgi_stream.testing import events
@@ -116,6 +119,38 @@ def over_http_2() -> dict[str, Any]:
     event = recorded("function_url")
     event["requestContext"]["http"]["protocol"] = "HTTP/2.0"
     return event
+
+
+HEADER_LISTS = st.lists(
+    st.tuples(
+        st.sampled_from([b"set-cookie", b"Set-Cookie", b"vary", b"X-One", b"link"]),
+        st.sampled_from([b"", b"a", b"b, c"]),
+    ),
+    max_size=5,
+)
+
+
+@pytest.mark.parametrize("name", ["rest_api", "http_api_1"])
+@given(
+    headers=HEADER_LISTS,
+    content_type=st.sampled_from([b"text/plain", b"application/json", b"image/png", b""]),
+    body=st.binary(max_size=5),
+)
+def test_the_answer_to_a_payload_1_is_the_same(
+    name: str, headers: list[tuple[bytes, bytes]], content_type: bytes, body: bytes
+) -> None:
+    """Whole, so that a user's assertions on any part of it hold."""
+    if content_type:
+        headers = [*headers, (b"content-type", content_type)]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    handler = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
+    theirs = Mangum(app, lifespan="off")(recorded(name), None)  # type: ignore[arg-type]
+    assert handler(recorded(name), None) == theirs
+    handler.close()
 
 
 REPEATED = [("Host", "h"), ("a", "1"), ("a", "2")]
