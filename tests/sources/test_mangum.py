@@ -5,7 +5,8 @@ What differs on purpose is the table DIFFERENCES, with the reason; everything el
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -20,6 +21,9 @@ from asgi_stream.sources import find_source
 from asgi_stream.testing import events
 from tests.sources.recorded import NAMES, recorded
 from tests.sources.test_round_trip import SOURCES, Sent, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HANDLERS: Any = (ALB, HTTPGateway, APIGateway, LambdaAtEdge)
 CONFIG: Any = {"api_gateway_base_path": "/", "text_mime_types": [], "exclude_headers": []}
@@ -92,9 +96,21 @@ def folded(headers: Any, first: bool, charset: str) -> dict[str, str]:
     return {name: ",".join(found).replace(", ", ",").replace("; ", ",") for name, found in values.items()}
 
 
-@pytest.mark.parametrize("name", NAMES)
+# recorded event -> why Mangum has no scope for it
+NOT_READ = {
+    "rest_api_two_maps": "it fails on headers that are null",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_READ])
 def test_documented_events(name: str) -> None:
     compare(recorded(name))
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_events_that_mangum_does_not_read(name: str) -> None:
+    with pytest.raises((AttributeError, AssertionError)):
+        mangum_scope(recorded(name))
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -130,6 +146,17 @@ HEADER_LISTS = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def current_loop() -> Iterator[None]:
+    """An event loop for Mangum to find: one of its own stays open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("current_loop")
 @pytest.mark.parametrize("name", ["rest_api", "http_api_1"])
 @given(
     headers=HEADER_LISTS,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from asgi_stream import StreamingAdapter
 from asgi_stream.errors import UnknownEventError
 from asgi_stream.sources import HttpRequest, can_stream, find_source, function_url, http_api, sources
 from tests.sources.recorded import NAMES, recorded
+from tests.support.wire import serve
 
 EXECUTE_API = "abcdefghij.execute-api.us-east-1.amazonaws.com"
 ELB = "example-1234567890.us-east-1.elb.amazonaws.com"
@@ -87,6 +90,29 @@ REQUESTS = {
             COOKIE,
         ],
         body=b'{"a":1}',
+        client=("192.0.2.7", 0),
+        server=(EXECUTE_API, 443),
+        scheme="https",
+        http_version="1.1",
+        root_path="/prod",
+    ),
+    "rest_api_two_maps": HttpRequest(
+        method="POST",
+        path="/prod/my/path",
+        raw_path=b"/prod/my/path",
+        query_string=b"name=you&name=me&multi=c&single=a+b&nothing=",
+        headers=[
+            (b"header2", b"value1"),
+            (b"header2", b"value2"),
+            (b"x-only-multi", b"many"),
+            (b"content-type", b"application/octet-stream"),
+            (b"host", EXECUTE_API.encode()),
+            (b"x-forwarded-proto", b"https"),
+            (b"x-only-single", b"one"),
+            (b"x-null", b""),
+            (b"x-nothing", b""),
+        ],
+        body=b"Hello from Lambda!",
         client=("192.0.2.7", 0),
         server=(EXECUTE_API, 443),
         scheme="https",
@@ -185,6 +211,27 @@ REQUESTS = {
 def test_the_request_of_a_documented_event(name: str) -> None:
     event = recorded(name)
     assert find_source(event).to_request(event) == REQUESTS[name]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_app_sees_it_by_a_call_and_through_the_runtime(name: str) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope | {"body": (await receive())["body"]})
+        await send({"type": "http.response.start", "status": 201, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    handler = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
+    by_call = handler(recorded(name), None)
+    handler.close()
+    api = await serve(handler, recorded(name))
+    assert json.loads(api.answers[0].body) == by_call
+    assert (str(by_call.get("statusCode") or by_call["status"]), by_call["body"]) == ("201", "ok")
+    keys = set(HttpRequest._fields) - {"path", "raw_path", "root_path"}  # which settings change
+    request = {key: getattr(REQUESTS[name], key) for key in keys}
+    assert [{key: scope[key] for key in keys} for scope in seen] == [request, request]
 
 
 @pytest.mark.parametrize("name", NAMES)
