@@ -11,7 +11,37 @@ from asgi_stream.local.prelude import ResponseStart, parse_prelude
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["add_multi_values", "read_answer", "read_payload"]
+__all__ = ["add_multi_values", "read_answer", "read_payload", "remap_headers"]
+
+# AWS, API Gateway: "Amazon API Gateway important notes for REST APIs", the table's column for responses of Lambda.
+# HTTP APIs have no such table. API Gateway sends its own Date and Server, whose values are not known here.
+REMAPPED = frozenset(
+    (
+        b"authorization",
+        b"connection",
+        b"content-md5",
+        b"date",
+        b"max-forwards",
+        b"server",
+        b"user-agent",
+        b"www-authenticate",
+    )
+)
+DROPPED = frozenset(
+    (b"expect", b"host", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"via")
+)
+
+
+def remap_headers(start: ResponseStart) -> ResponseStart:
+    """Returns ``start`` as a REST API's client gets it: some headers under ``x-amzn-remapped-`` and their name."""
+    return ResponseStart(
+        start.status,
+        [
+            (b"x-amzn-remapped-" + name if name in REMAPPED else name, value)
+            for name, value in start.headers
+            if name not in DROPPED
+        ],
+    )
 
 
 def add_multi_values(start: ResponseStart | None, prelude: Mapping[str, Any]) -> ResponseStart | None:

@@ -26,6 +26,9 @@ EXECUTE_API = "abcdefghij.execute-api.us-east-1.amazonaws.com"
 LOAD_BALANCER = "example-1234567890.us-east-1.elb.amazonaws.com"
 TARGET_GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/example/6d0ecf831eec9f09"
 DISTRIBUTION = "d111111abcdef8.cloudfront.net"
+# AWS, API Gateway: "Amazon API Gateway important notes for REST APIs", the table's column for requests to Lambda, but
+# for what no source forwards.
+REST_API_DROPS = frozenset(("content-md5", "max-forwards", "server", "www-authenticate"))
 
 
 def function_url_event(
@@ -102,7 +105,7 @@ def rest_api_event(
 
     (AWS API Gateway Developer Guide: "Input format of a Lambda function for proxy integration")
     """
-    headers = _with_host(headers, domain)
+    headers = [pair for pair in _with_host(headers, domain) if pair[0].lower() not in REST_API_DROPS]
     event = function_url_event(method, target, headers, body, source_ip=source_ip, scheme=scheme)
     prefix = f"/{stage}" if ".execute-api." in domain else ""
     return _payload_1(event, headers, stage, domain, event["rawPath"], prefix + event["rawPath"])

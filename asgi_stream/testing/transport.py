@@ -14,7 +14,9 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from asgi_stream.errors import ConfigurationError, LifespanError
+from asgi_stream.sources import rest_api
 from asgi_stream.testing import events
+from asgi_stream.testing.answers import remap_headers
 from asgi_stream.testing.delivery import LambdaRefused
 from asgi_stream.testing.environment import ExecutionEnvironment
 from asgi_stream.testing.exchange import Exchange
@@ -217,7 +219,7 @@ class _Front:
             delivery.abandon()
             raise
         if delivery.head is not None:
-            return delivery, delivery.head
+            return delivery, remap_headers(delivery.head) if rest_api.matches(delivery.event) else delivery.head
         if delivery.refusal is not None:
             raise delivery.refusal
         if self._raises:
