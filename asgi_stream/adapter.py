@@ -84,8 +84,9 @@ class StreamingAdapter:
     - ``share_writes``: True lets the later messages of a burst share a write; each stays a chunk of its own, and none
       waits long. False by default; see docs/share-writes.md.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
-      schedule's); what it returns is the answer, as JSON.
-    - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
+      schedule's); what it returns is the answer, as JSON. See docs/on-event.md.
+    - ``event_sources``: your own event sources, asked before the built-in ones, in place of Mangum's
+      ``custom_handlers``; see docs/event-sources.md.
 
     ``lifespan`` and the names from ``api_gateway_base_path`` to ``exclude_headers`` mean what they mean to Mangum.
     Raises ConfigurationError for a value that is not understood and for an unknown ``ASGI_STREAM_`` variable.
@@ -106,9 +107,15 @@ class StreamingAdapter:
         share_writes: bool | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
+        custom_handlers: None = None,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {app!r:.100}")
+        if custom_handlers is not None:
+            raise ConfigurationError(
+                "custom_handlers is Mangum's: StreamingAdapter takes event_sources, objects with the methods matches, "
+                "to_request and to_answer (docs/event-sources.md, Your own source)"
+            )
         if on_event is not None and not callable(on_event):
             raise ConfigurationError(f"on_event must be a function (event, context), not {on_event!r:.100}")
         self._event_sources = tuple(event_sources)

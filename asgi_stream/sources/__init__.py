@@ -77,14 +77,17 @@ UNDERSTOOD = (
 )
 
 
+REMEDY = "StreamingAdapter(app, on_event=...) passes events that are not HTTP requests to a function of yours"
+
+
 def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
     """Returns the source that the event comes from: the first of ``extra`` that matches, else a built-in one.
 
-    Raises UnknownEventError with what is understood.
+    Raises UnknownEventError with what is understood, and what to do about other events.
     """
     if not isinstance(event, dict):
         raise UnknownEventError(
-            f"the event is a JSON {_json_type(event)}, not an object: no HTTP request can be read from it"
+            f"the event is a JSON {_json_type(event)}, not an object: no HTTP request can be read from it; {REMEDY}"
         )
     for source in extra:
         if source.matches(event):
@@ -94,7 +97,9 @@ def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
             return source
     keys = ", ".join(sorted(map(str, event))[:10]) or "none"
     understood = ", ".join([UNDERSTOOD, *(source.name for source in extra)])
-    raise UnknownEventError(f"the event is no HTTP request that is understood ({understood}); its keys: {keys}")
+    raise UnknownEventError(
+        f"the event is no HTTP request that is understood ({understood}); its keys: {keys}; {REMEDY}"
+    )
 
 
 def sources() -> Iterator[Source]:
