@@ -69,11 +69,11 @@ __all__ = ["NAMES", "HttpRequest", "can_stream", "check_source", "find_source", 
 
 # At most one of these modules matches an event: the order decides nothing but how soon. A function has one source most
 # of the time, so that the others need not be imported.
-NAMES = ("function_url", "rest_api", "http_api", "alb", "lambda_edge")
+NAMES = ("function_url", "rest_api", "http_api", "alb", "lambda_edge", "vpc_lattice")
 
 UNDERSTOOD = (
     "Lambda Function URL, API Gateway REST API, API Gateway HTTP API (payload 1.0 and 2.0), "
-    "Application Load Balancer, Lambda@Edge"
+    "Application Load Balancer, VPC Lattice (V1 and V2), Lambda@Edge"
 )
 
 

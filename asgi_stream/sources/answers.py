@@ -147,7 +147,7 @@ def answer_1(
 
 def reason_phrase(status: int) -> str:
     """Returns "Not Found" for 404, an empty str for a code without a name."""
-    # Only load balancers and Lambda@Edge want it, and it costs others a start.
+    # Only load balancers, VPC Lattice and Lambda@Edge want it, and it costs others a start.
     from http import HTTPStatus
 
     try:

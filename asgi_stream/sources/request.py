@@ -207,10 +207,10 @@ def _name(raw: str) -> tuple[str, bytes]:
     return both
 
 
-def read_body(event: Mapping[str, Any]) -> bytes:
-    """Returns the request's body. Raises EventError for base64 that is broken."""
+def read_body(event: Mapping[str, Any], flag: str = "isBase64Encoded") -> bytes:
+    """Returns the request's body, which the field ``flag`` marks as base64. Raises EventError for broken base64."""
     body = text_field(event, "body")
-    is_base64 = event.get("isBase64Encoded", False) is not False and field(event, "isBase64Encoded", bool, False)
+    is_base64 = event.get(flag, False) is not False and field(event, flag, bool, False)
     if not body:
         return b""
     return decode_base64(body, "body") if is_base64 else encode(body)

@@ -83,7 +83,12 @@ def read_answer(answer: Mapping[str, Any]) -> tuple[ResponseStart, bytes]:
     else:
         grouped = answer.get("multiValueHeaders") or {}
         replaced = {name.lower() for name in grouped}
-        pairs = [pair for pair in answer.get("headers", {}).items() if pair[0].lower() not in replaced]
+        pairs = [
+            (name, value)
+            for name, values in answer.get("headers", {}).items()
+            if name.lower() not in replaced
+            for value in (values if isinstance(values, list) else (values,))  # lists: VPC Lattice
+        ]
         pairs += [(name, value) for name, values in grouped.items() for value in values]
         pairs += [("set-cookie", cookie) for cookie in answer.get("cookies", ())]
         is_base64 = answer.get("isBase64Encoded", False)

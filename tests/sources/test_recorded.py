@@ -15,6 +15,7 @@ from tests.support.wire import serve
 
 EXECUTE_API = "abcdefghij.execute-api.us-east-1.amazonaws.com"
 ELB = "example-1234567890.us-east-1.elb.amazonaws.com"
+LATTICE = "orders-0a40eebed65f8d69c.7d67968.vpc-lattice-svcs.us-east-2.on.aws"
 FORWARDED = [(b"x-forwarded-for", b"192.0.2.7"), (b"x-forwarded-port", b"443"), (b"x-forwarded-proto", b"https")]
 COOKIE = (b"cookie", b"cookie1=a; cookie2=b")
 
@@ -169,6 +170,86 @@ REQUESTS = {
         scheme="https",
         http_version="1.1",
     ),
+    "vpc_lattice_v1": HttpRequest(
+        method="POST",
+        path="/my/path with/slash",
+        raw_path=b"/my/path%20with%2Fslash",
+        query_string=b"parameter1=value1&parameter1=value2&parameter2=a+b%2B",
+        headers=[
+            (b"accept", b"*/*"),
+            (b"header1", b"value1"),
+            (b"header2", b"value1, value2"),
+            (b"content-type", b"application/octet-stream"),
+            (b"host", LATTICE.encode()),
+            (
+                b"x-amzn-lattice-network",
+                b"SourceVpcArn=arn:aws:ec2:us-east-2:123456789012:vpc/vpc-0b8276c84697e7339",
+            ),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            COOKIE,
+        ],
+        body=b"Hello from Lambda!",
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 443),
+        scheme="https",
+        http_version="1.1",
+    ),
+    "vpc_lattice_v1_parameters": HttpRequest(
+        method="GET",
+        path="/orders",
+        raw_path=b"/orders",
+        query_string=b"order-id=1&q=a%20b&empty=",
+        headers=[
+            (b"host", LATTICE.encode()),
+            (b"user_agent", b"curl/7.64.1"),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            (b"x-null", b""),
+        ],
+        body=b"",
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 443),
+        scheme="https",
+        http_version="1.1",
+    ),
+    "vpc_lattice_v2": HttpRequest(
+        method="POST",
+        path="/my/path with/slash",
+        raw_path=b"/my/path%20with%2Fslash",
+        query_string=b"parameter1=value1&parameter1=value2&parameter2=a+b%2B",
+        headers=[
+            (b"accept", b"*/*"),
+            (b"header1", b"value1"),
+            (b"header2", b"value1"),
+            (b"header2", b"value2"),
+            (b"content-type", b"application/json"),
+            (b"host", LATTICE.encode()),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            COOKIE,
+        ],
+        body=b'{"a":1}',
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 443),
+        scheme="https",
+        http_version="1.1",
+    ),
+    "vpc_lattice_v2_text": HttpRequest(
+        method="GET",
+        path="/newpath",
+        raw_path=b"/newpath",
+        query_string=b"order-id=1&tag=a&tag=b",
+        headers=[
+            (b"host", LATTICE.encode()),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            (b"x-forwarded-for", b"192.0.2.1"),
+            (b"x-forwarded-proto", b"http"),
+            (b"x-null", b""),
+        ],
+        body=b"",
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 80),
+        scheme="http",
+        http_version="1.1",
+    ),
     "lambda_edge_viewer": HttpRequest(
         method="GET",
         path="/my/path with/slash",
@@ -247,6 +328,7 @@ def test_which_sources_stream() -> None:
         "http_api": False,
         "alb": False,
         "lambda_edge": False,
+        "vpc_lattice": False,
     }
 
 
@@ -276,6 +358,10 @@ AUTHORIZER_2 = {"type": "REQUEST", "routeArn": "arn:aws:execute-api:::x"}
         {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}},
         {"version": "2.0"},
         {"version": "1.0", "requestContext": {"http": 1}},
+        {"version": "2.0", "path": "/", "method": "GET", "requestContext": {}},
+        {"path": "/", "method": "GET"},
+        {"raw_path": "/"},
+        {"raw_path": "/", "method": "GET", "requestContext": {"serviceArn": "arn"}},
         {"requestContext": {"connectionId": "x", "eventType": "MESSAGE"}, "body": "x"},
         recorded("rest_api") | AUTHORIZER_1,
         recorded("http_api_1") | AUTHORIZER_1,

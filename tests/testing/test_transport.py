@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 STREAMING: list[Source] = ["function_url", "rest_api"]
-BUFFERED: list[Source] = ["http_api", "alb", "lambda_edge"]
+BUFFERED: list[Source] = ["http_api", "alb", "lambda_edge", "vpc_lattice"]
 
 
 def client(app: Any, **options: Any) -> httpx.AsyncClient:
@@ -296,7 +296,7 @@ async def test_a_rest_api_renames_headers_and_drops_others(
     assert said["headers"]["host"] == "1"
 
 
-@pytest.mark.parametrize("source", ["function_url", "http_api", "alb", "lambda_edge"])
+@pytest.mark.parametrize("source", ["function_url", "http_api", "alb", "lambda_edge", "vpc_lattice"])
 async def test_other_sources_rename_nothing(source: Source) -> None:
     app = answers(401, headers=[(b"www-authenticate", b"Basic"), (b"date", b"1"), (b"server", b"2")])
     async with client(app, source=source) as user:
@@ -649,7 +649,7 @@ async def test_an_app_that_goes_on_after_the_refusal(monkeypatch: pytest.MonkeyP
     assert [type(error) for error in errors] == [StreamClosed] * 3
 
 
-@pytest.mark.parametrize("source", ["http_api", "alb", "lambda_edge"])
+@pytest.mark.parametrize("source", ["http_api", "alb", "lambda_edge", "vpc_lattice"])
 async def test_an_answer_beyond_its_sources_limit(source: Source) -> None:
     async with client(answers(data=bytes(6_000_000)), source=source) as user:
         with pytest.raises(AnswerTooLarge):
