@@ -131,7 +131,8 @@ class StreamingAdapter:
     - ``context_headers``: True fills the request headers ``x-amzn-request-context`` and ``x-amzn-lambda-context`` from
       event and context, as Lambda Web Adapter does. False by default; what a client sends under these names is dropped
       either way; see docs/event-sources.md.
-    - ``text_mime_types``: beginnings of content types that travel as text in a buffered answer.
+    - ``text_mime_types``: which bodies are text in a buffered answer, in place of a table: beginnings of content types,
+      and suffixes such as ``+json``; see docs/settings.md.
     - ``exclude_headers``: names of response headers to leave out.
     - ``deadline_margin``: how long before its deadline an invocation is told that its time is up, in seconds;
       by default the smaller of one second and a tenth of the time given.
@@ -151,8 +152,9 @@ class StreamingAdapter:
       that a stream whose client has left does not run, and cost, until the function's timeout. None by default.
     - ``event_stream_keep_alive``: after how many idle seconds an event stream gets a comment. None by default.
     - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
-      schedule's); what it returns is the answer, as JSON.
-    - ``event_sources``: your own event sources, asked before the built-in ones; see docs/event-sources.md.
+      schedule's); what it returns is the answer, as JSON. See docs/on-event.md.
+    - ``event_sources``: your own event sources, asked before the built-in ones, in place of Mangum's
+      ``custom_handlers``; see docs/event-sources.md.
 
     ``lifespan`` and the names from ``api_gateway_base_path`` to ``exclude_headers`` mean what they mean to Mangum.
     Raises ConfigurationError for a value that is not understood and for an unknown ``ASGI_STREAM_`` variable.
@@ -182,9 +184,15 @@ class StreamingAdapter:
         disconnect_after: float | None = None,
         on_event: Callable[[Any, Any], Any] | None = None,
         event_sources: Sequence[Source] = (),
+        custom_handlers: None = None,
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {app!r:.100}")
+        if custom_handlers is not None:
+            raise ConfigurationError(
+                "custom_handlers is Mangum's: StreamingAdapter takes event_sources, objects with the methods matches, "
+                "to_request and to_answer (docs/event-sources.md, Your own source)"
+            )
         if on_event is not None and not callable(on_event):
             raise ConfigurationError(f"on_event must be a function (event, context), not {on_event!r:.100}")
         self._event_sources = tuple(event_sources)

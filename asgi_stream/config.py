@@ -27,14 +27,45 @@ STAGES = ("strip", "root_path")
 # The sources whose platform can stream; for all others an answer is buffered, whatever the setting.
 STREAMING_SOURCES = ("function_url", "rest_api")
 EVERY_SOURCE = "*"
+# Content types whose bodies are text: by their beginning, or by a structured syntax suffix (RFC 6838, 4.2.8).
 TEXT_MIME_TYPES = (
-    "text/",
-    "application/json",
-    "application/javascript",
-    "application/xml",
-    "application/vnd.api+json",
-    "application/vnd.oai.openapi",
+    "text/",  # RFC 2046, 4.1
+    "application/json",  # RFC 8259; the beginning of application/json-seq (RFC 7464) and application/jsonl too
+    "application/x-json",  # older names of lines of JSON: application/x-jsonl, application/x-jsonlines
+    "application/ndjson",
+    "application/x-ndjson",  # github.com/ndjson/ndjson-spec
+    "application/javascript",  # RFC 9239, as the next three
+    "application/x-javascript",
+    "application/ecmascript",
+    "application/x-ecmascript",
+    "application/xml",  # RFC 7303
+    "application/yaml",  # RFC 9512
+    "application/x-yaml",
+    "application/toml",  # IANA, toml.io
+    "application/graphql",  # GraphQL over HTTP; the beginning of application/graphql-response+json too
+    "application/x-www-form-urlencoded",  # WHATWG URL, 5
+    "application/vnd.oai.openapi",  # OpenAPI 3.1, in YAML without a suffix
+    "application/sql",  # RFC 6922
+    "application/sparql-",  # W3C SPARQL 1.1: queries and updates
+    "application/n-triples",  # W3C RDF 1.1, as the next two
+    "application/n-quads",
+    "application/trig",
+    "application/openmetrics-text",  # OpenMetrics 1.0
+    "application/jwt",  # RFC 7519
+    "application/jose",  # RFC 7515, 9.2.1; the beginning of application/jose+json too
+    "application/pem-certificate-chain",  # RFC 8555, 9.1
+    "application/vnd.apple.mpegurl",  # RFC 8216, 10; as the next three
+    "application/x-mpegurl",
+    "audio/mpegurl",
+    "audio/x-mpegurl",
+    "+json",  # RFC 6839, 3.1
+    "+xml",  # RFC 7303, 4.2: image/svg+xml, application/xhtml+xml
+    "+yaml",  # RFC 9512, 2.2
+    "+json-seq",  # RFC 8091
+    "+jwt",  # RFC 8417, 7.2
 )
+# Text of booleans, in any case.
+SWITCHES = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 # Read by bootstrap and by the runtime, before there is an adapter.
 RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_EXEC_WRAPPER", "ASGI_STREAM_LOOP", "ASGI_STREAM_SHUTDOWN_EXTENSION"})
 
@@ -115,8 +146,32 @@ class Config(Record):
         return modes.get(source, modes.get(EVERY_SOURCE, "stream")) == "stream"
 
     def is_text(self, content_type: str, content_encoding: str) -> bool:
-        """True if a buffered body of this type may travel as text; everything else travels as base64."""
-        return not content_encoding and content_type.strip().lower().startswith(self.text_mime_types)
+        """True if a buffered body with these two headers may travel as text; everything else travels as base64.
+
+        A body that has a content coding is binary (RFC 9110, 8.4), and so is text in a charset such as UTF-16, in which
+        ASCII characters are other bytes.
+        """
+        if content_encoding.strip().lower() not in ("", "identity"):
+            return False
+        content_type = content_type.strip().lower()
+        media_type, *parameters = content_type.split(";")
+        suffixes = tuple(entry for entry in self.text_mime_types if entry.startswith("+"))
+        if not content_type.startswith(self.text_mime_types) and not media_type.rstrip().endswith(suffixes):
+            return False
+        return all(_has_ascii(parameter) for parameter in parameters)
+
+
+def _has_ascii(parameter: str) -> bool:
+    """False for a ``charset`` parameter of a content type that names an encoding in which ``a`` is another byte."""
+    name, _, value = parameter.partition("=")
+    if name.strip() != "charset":
+        return True
+    try:
+        return b"a".decode(value.strip(" \t\"'")) == "a"
+    except LookupError:
+        return True  # an unknown name: whether the body is UTF-8 decides
+    except ValueError:
+        return False
 
 
 def load_config(
@@ -211,9 +266,12 @@ def _read_count(value: object, origin: str) -> int:
 def _read_switch(value: object, origin: str) -> bool:
     if isinstance(value, bool):
         return value
-    if value not in ("on", "off"):
-        raise ConfigurationError(f"{origin} must be True or False, on or off in the variable, not {value!r:.100}")
-    return value == "on"
+    switch = SWITCHES.get(value.strip().lower()) if isinstance(value, str) else None
+    if switch is None:
+        raise ConfigurationError(
+            f"{origin} must be True or False, on or off (or true/false, yes/no, 1/0), not {value!r:.100}"
+        )
+    return switch
 
 
 def _read_route(value: object, origin: str) -> str:

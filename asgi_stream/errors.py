@@ -38,7 +38,10 @@ class EventError(AsgiStreamError, ValueError):
 
 
 class UnknownEventError(EventError):
-    """Raised for an event that no event source recognises: a queue's, a schedule's, a direct invocation's."""
+    """Raised for an event that no event source recognises: a queue's, a schedule's, a direct invocation's.
+
+    The argument ``on_event`` of :class:`~asgi_stream.StreamingAdapter` takes such events.
+    """
 
 
 class AnswerTooLarge(AsgiStreamError, ValueError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import asgi_stream
 from asgi_stream import ConfigurationError, StreamingAdapter
 from asgi_stream.config import TEXT_MIME_TYPES, Config, load_config
 
@@ -66,6 +68,14 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
         ("ASGI_STREAM_CONTEXT_HEADERS", "on", "context_headers", True),
         ("ASGI_STREAM_CUSTOM_DOMAIN_STAGE", "off", "custom_domain_stage", False),
         ("ASGI_STREAM_PATHSEND", "off", "pathsend", False),
+        *(
+            ("ASGI_STREAM_SHARE_WRITES", text, "share_writes", True)
+            for text in ("1", "true", "True", "TRUE", "yes", "Yes", "ON", " on ")
+        ),
+        *(
+            ("ASGI_STREAM_SHARE_WRITES", text, "share_writes", False)
+            for text in ("0", "false", "False", "FALSE", "no", "NO", "Off", "false\n")
+        ),
         ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
         ("ASGI_STREAM_EXCLUDE_HEADERS", "a,B", "exclude_headers", frozenset({b"a", b"b"})),
         (
@@ -124,10 +134,12 @@ def test_one_mode_is_for_every_source() -> None:
             ("workers", odd, "workers must be a number of processes")
             for odd in (0, -1, True, 2.0, "two", "", "9" * 5000)
         ),
-        *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
-        *(("context_headers", odd, "context_headers must be True or False, on or off") for odd in (1, "yes", "")),
+        *(
+            (name, odd, f"{name} must be True or False, on or off")
+            for name in ("share_writes", "context_headers", "pathsend")
+            for odd in (1, 0, "y", "", "2", "on off", ["on"])
+        ),
         *(("stage", odd, "stage must be one of strip, root_path") for odd in ("", "/prod", True, "off")),
-        *(("pathsend", odd, "pathsend must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
         ("text_mime_types", 7, "text_mime_types must be a list of texts"),
         ("exclude_headers", [b"a"], "exclude_headers must be a list of texts"),
     ],
@@ -192,13 +204,90 @@ def test_a_configuration_is_frozen() -> None:
         ("text/html; charset=utf-8", "", True),
         ("Application/JSON", "", True),
         ("application/vnd.api+json", "", True),
+        ("application/problem+json", "", True),
+        ("application/problem+xml", "", True),
+        ("Application/Problem+JSON; charset=utf-8", "", True),
+        ("application/ld+json;profile=http://www.w3.org/ns/json-ld#flattened", "", True),
+        ("application/vnd.oai.openapi+yaml;version=3.1", "", True),
+        ("application/vnd.oai.openapi;version=3.1", "", True),
+        ("application/geo+json-seq", "", True),
+        ("application/secevent+jwt", "", True),
+        ("application/xhtml+xml ; charset=utf-8", "", True),
+        ("image/svg+xml", "", True),
+        ("application/atom+xml", "", True),
+        ("application/yaml", "", True),
+        ("application/x-ndjson", "", True),
+        ("application/jsonl", "", True),
+        ("application/json-seq", "", True),
+        ("application/x-jsonlines", "", True),
+        ("application/graphql", "", True),
+        ("application/graphql-response+json", "", True),
+        ("application/x-www-form-urlencoded", "", True),
+        ("application/x-javascript", "", True),
+        ("application/toml", "", True),
+        ("application/sparql-query", "", True),
+        ("application/vnd.apple.mpegurl", "", True),
+        ("text/event-stream", "", True),
         ("image/png", "", False),
+        ("application/octet-stream", "", False),
+        ("application/zip", "", False),
+        ("application/epub+zip", "", False),
+        ("application/vnd.wap.wbxml", "", False),
+        ("application/senml+cbor", "", False),
+        ("application/geo+json+zstd", "", False),
+        ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "", False),
+        ("image/png; note=+json", "", False),
+        ("multipart/form-data; boundary=x", "", False),
         ("", "", False),
+        ("+json", "", True),
         ("text/html", "gzip", False),
+        ("application/problem+json", "br", False),
+        ("text/html", "identity", True),
+        ("text/html", " Identity ", True),
+        ("text/html", "identity, gzip", False),
+        ("text/plain; charset=utf-16", "", False),
+        ('application/json; Charset="UTF-16LE"', "", False),
+        ("text/plain; charset=utf-32", "", False),
+        ("text/plain; charset=cp037", "", False),
+        ("text/plain; charset=iso-8859-1", "", True),
+        ("text/plain; charset=us-ascii", "", True),
+        ("text/plain; charset=x-user-defined", "", True),
+        ("text/plain; charset=", "", True),
+        ("text/plain; charset=hex", "", True),
+        ("text/plain; charset=" + "x" * 5000, "", True),
+        ("text/plain; format=utf-16", "", True),
     ],
 )
 def test_what_is_text(content_type: str, encoding: str, expected: bool) -> None:
     assert config().is_text(content_type, encoding) is expected
+
+
+@pytest.mark.parametrize(
+    ("types", "content_type", "expected"),
+    [
+        (["application/json"], "application/json; charset=utf-8", True),
+        (["application/json"], "application/problem+json", False),
+        (["application/json"], "text/plain", False),
+        (["+json"], "application/problem+json", True),
+        (["+JSON"], "application/problem+json;a=b", True),
+        (["+json"], "application/json", False),
+        (["+json"], "application/problem+xml", False),
+        (["text/", "+geo+json"], "application/vnd+geo+json", True),
+        (["text/html; charset=utf-8"], "text/html; charset=utf-8", True),
+        (["text/html; charset=utf-8"], "text/html", False),
+        ([], "text/html", False),
+    ],
+)
+def test_a_users_list_of_text_replaces_the_table_and_its_suffixes(
+    types: list[str], content_type: str, expected: bool
+) -> None:
+    assert config(text_mime_types=types).is_text(content_type, "") is expected
+    assert config({"ASGI_STREAM_TEXT_MIME_TYPES": ",".join(types)}).is_text(content_type, "") is expected
+
+
+def test_each_default_type_is_in_the_documents() -> None:
+    page = (Path(asgi_stream.__file__).parent.parent / "docs" / "settings.md").read_text()
+    assert [entry for entry in TEXT_MIME_TYPES if f"`{entry}`" not in page] == []
 
 
 class Mine:

@@ -70,22 +70,25 @@ __all__ = ["NAMES", "NOT_HTTP", "HttpRequest", "can_stream", "check_source", "fi
 # At most one of these modules matches an event: the order decides nothing but how soon. A function has one source most
 # of the time, so that the others need not be imported.
 NOT_HTTP = "pass_through"  # events of all other sources, where the setting of that name is on
-NAMES = ("function_url", "rest_api", "http_api", "alb", "lambda_edge")
+NAMES = ("function_url", "rest_api", "http_api", "alb", "lambda_edge", "vpc_lattice")
 
 UNDERSTOOD = (
     "Lambda Function URL, API Gateway REST API, API Gateway HTTP API (payload 1.0 and 2.0), "
-    "Application Load Balancer, Lambda@Edge"
+    "Application Load Balancer, VPC Lattice (V1 and V2), Lambda@Edge"
 )
+
+
+REMEDY = "StreamingAdapter(app, on_event=...) passes events that are not HTTP requests to a function of yours"
 
 
 def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
     """Returns the source that the event comes from: the first of ``extra`` that matches, else a built-in one.
 
-    Raises UnknownEventError with what is understood.
+    Raises UnknownEventError with what is understood, and what to do about other events.
     """
     if not isinstance(event, dict):
         raise UnknownEventError(
-            f"the event is a JSON {_json_type(event)}, not an object: no HTTP request can be read from it"
+            f"the event is a JSON {_json_type(event)}, not an object: no HTTP request can be read from it; {REMEDY}"
         )
     for source in extra:
         if source.matches(event):
@@ -95,7 +98,9 @@ def find_source(event: object, extra: Sequence[Source] = ()) -> Source:
             return source
     keys = ", ".join(sorted(map(str, event))[:10]) or "none"
     understood = ", ".join([UNDERSTOOD, *(source.name for source in extra)])
-    raise UnknownEventError(f"the event is no HTTP request that is understood ({understood}); its keys: {keys}")
+    raise UnknownEventError(
+        f"the event is no HTTP request that is understood ({understood}); its keys: {keys}; {REMEDY}"
+    )
 
 
 def sources() -> Iterator[Source]:

@@ -40,7 +40,7 @@ def matches(event: Mapping[str, Any]) -> bool:
 def to_request(event: Mapping[str, Any]) -> HttpRequest:
     """Returns the request, or health check, in a load balancer's event. Raises EventError naming the field at fault."""
     raw_path = field(event, "path", str, "") or "/"
-    headers = read_headers(read_pairs(event, "headers", "multiValueHeaders"))
+    headers = read_headers(read_pairs(event, "headers", "multiValueHeaders", fold=str.lower))
     query = read_pairs(event, "queryStringParameters", "multiValueQueryStringParameters")
     return build_request(
         method=read_method(event, "httpMethod"),

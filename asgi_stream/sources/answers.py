@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-__all__ = ["HOP_BY_HOP", "answer_1", "answer_2", "check_size", "encode_body", "group_headers", "join_headers"]
+__all__ = [
+    "HOP_BY_HOP",
+    "answer_1",
+    "answer_2",
+    "check_size",
+    "encode_body",
+    "group_headers",
+    "join_headers",
+    "split_headers",
+]
 
 # RFC 9110, 7.6.1: these speak of one connection, and Lambda's is not the client's.
 HOP_BY_HOP = frozenset(
@@ -78,6 +87,12 @@ def group_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]
     return grouped
 
 
+def split_headers(grouped: dict[str, list[str]]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Returns (single, repeated) of :func:`group_headers`: the headers with one value, and those with several."""
+    single = {name: values[0] for name, values in grouped.items() if len(values) == 1}
+    return single, {name: values for name, values in grouped.items() if len(values) > 1}
+
+
 def encode_body(body: bytes, is_text: bool) -> tuple[str, bool]:
     """Returns (body, is base64). Text that is no UTF-8 is binary, whatever its content type says."""
     if is_text or not body:
@@ -113,11 +128,17 @@ def answer_2(
 def answer_1(
     status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, is_text: bool, taker: str
 ) -> dict[str, Any]:
-    """Returns a payload 1.0 answer: ``statusCode``, ``multiValueHeaders``, ``body``, ``isBase64Encoded``."""
+    """Returns a payload 1.0 answer: ``statusCode``, ``headers``, ``multiValueHeaders``, ``body``, ``isBase64Encoded``.
+
+    A header with one value is in ``headers``, a repeated one in ``multiValueHeaders``; API Gateway sends both. Tests of
+    apps that come from Mangum read them there.
+    """
     text, is_base64 = encode_body(body, is_text)
+    single, repeated = split_headers(group_headers(headers))
     answer = {
         "statusCode": status,
-        "multiValueHeaders": group_headers(headers),
+        "headers": single,
+        "multiValueHeaders": repeated,
         "body": text,
         "isBase64Encoded": is_base64,
     }
@@ -126,7 +147,7 @@ def answer_1(
 
 def reason_phrase(status: int) -> str:
     """Returns "Not Found" for 404, an empty str for a code without a name."""
-    # Only load balancers and Lambda@Edge want it, and it costs others a start.
+    # Only load balancers, VPC Lattice and Lambda@Edge want it, and it costs others a start.
     from http import HTTPStatus
 
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from asgi_stream.errors import EventError
 from asgi_stream.sources.answers import check_size, encode_body, group_headers, reason_phrase
 from asgi_stream.sources.percent import unquote
-from asgi_stream.sources.request import build_request, decode_base64, encode, field, read_headers, read_method
+from asgi_stream.sources.request import as_text, build_request, decode_base64, encode, field, read_headers, read_method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def _header_pairs(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         if not isinstance(entries, list):
             raise EventError(f"the event's cf.request.headers.{name} must be a list, not {type(entries).__name__}")
         for entry in entries:
-            if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
+            if not isinstance(entry, dict) or "value" not in entry:
                 raise EventError(f"the event's cf.request.headers.{name} must hold objects with a str as value")
-            pairs.append((name, entry["value"]))
+            pairs.append((name, as_text(entry["value"], f"cf.request.headers.{name}")))
     return pairs
 
 

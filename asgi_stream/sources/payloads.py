@@ -10,6 +10,7 @@ from asgi_stream.errors import EventError
 from asgi_stream.sources.forwarded import read_client
 from asgi_stream.sources.percent import quote_path, quote_query, unquote
 from asgi_stream.sources.request import (
+    as_text,
     build_request,
     encode,
     field,
@@ -22,7 +23,7 @@ from asgi_stream.sources.request import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
@@ -55,29 +56,31 @@ def is_custom_domain(event: Mapping[str, Any]) -> bool:
     return bool(domain) and ".execute-api." not in domain
 
 
-def read_pairs(event: Mapping[str, Any], single: str, multi: str = "") -> list[tuple[str, str]]:
-    """Returns (name, value) pairs of the object of lists ``multi``, or of the object ``single`` where that is empty.
+def read_pairs(
+    event: Mapping[str, Any], single: str, multi: str = "", *, fold: Callable[[str], str] = str
+) -> list[tuple[str, str]]:
+    """Returns (name, value) pairs of the object of lists ``multi``, then those that only the object ``single`` has.
 
-    Raises EventError that names the field at fault.
+    AWS's own documentation prints events whose objects hold different names. ``fold`` makes names comparable:
+    ``str.lower`` for headers. A null is an empty text. Raises EventError that names the invalid field.
     """
+    lists = object_field(event, multi) if multi else {}
     pairs = []
-    if multi:
-        for name, values in field(event, multi, dict, {}).items():
-            if not isinstance(values, list):
-                raise EventError(f"the event's {multi}.{name} must be a list, not {type(values).__name__}")
-            pairs += [(name, _text(value, f"{multi}.{name}")) for value in values]
-    if not pairs:
-        pairs = list(object_field(event, single).items())
-        for name, value in pairs:
-            if type(value) is not str:
-                _text(value, f"{single}.{name}")
+    for name, values in lists.items():
+        if type(values) is list:
+            pairs += [(name, as_text(value, f"{multi}.{name}")) for value in values]
+        elif values is not None:
+            raise EventError(f"the event's {multi}.{name} must be a list, not {type(values).__name__}")
+    known = {fold(name) for name, _ in pairs}
+    pairs += [
+        (name, value if type(value) is str else as_text(value, f"{single}.{name}"))
+        for name, value in object_field(event, single).items()
+        if not known or fold(name) not in known
+    ]
+    if None in lists.values():
+        known.update(fold(name) for name, _ in pairs)
+        pairs += [(name, "") for name, values in lists.items() if values is None and fold(name) not in known]
     return pairs
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise EventError(f"the event's {name} must be a str, not {type(value).__name__}")
-    return value
 
 
 def request_2(
@@ -111,7 +114,7 @@ def request_1(event: Mapping[str, Any], *, path: str, raw_path: bytes, root_path
 
     Query parameters came decoded: they are encoded again, spaces as ``+``.
     """
-    headers = read_headers(read_pairs(event, "headers", "multiValueHeaders"))
+    headers = read_headers(read_pairs(event, "headers", "multiValueHeaders", fold=str.lower))
     query = read_pairs(event, "queryStringParameters", "multiValueQueryStringParameters")
     source_ip = field(event, "requestContext.identity.sourceIp", str, "")
     return build_request(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Headers",
     "HttpRequest",
+    "as_text",
     "build_request",
     "decode_base64",
     "encode",
@@ -38,6 +39,7 @@ _paths: dict[str, tuple[str, ...]] = {}
 _names: dict[str, tuple[str, bytes]] = {}
 MOST_NAMES = 500
 LONGEST_NAME = 64
+WHITE_SPACE = dict.fromkeys(b"\r\n\t ")  # for str.translate: to be left out
 
 
 class HttpRequest(Record):
@@ -167,11 +169,16 @@ def text_field(part: Mapping[str, Any], key: str, where: str = "") -> str:
     Raises EventError that names the field if it is no text.
     """
     value = part.get(key)
-    if type(value) is str:
-        return value
+    return value if type(value) is str else as_text(value, where + key)
+
+
+def as_text(value: object, name: str) -> str:
+    """Returns a value that is text, an empty text for null. Raises EventError that calls the field ``name``."""
     if value is None:
         return ""
-    raise EventError(f"the event's {where}{key} must be a str, not {type(value).__name__}")
+    if isinstance(value, str):
+        return value
+    raise EventError(f"the event's {name} must be a str, not {type(value).__name__}")
 
 
 def object_field(part: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
@@ -221,21 +228,28 @@ def _name(raw: str) -> tuple[str, bytes]:
     return both
 
 
-def read_body(event: Mapping[str, Any]) -> bytes:
-    """Returns the request's body. Raises EventError for base64 that is broken."""
+def read_body(event: Mapping[str, Any], flag: str = "isBase64Encoded") -> bytes:
+    """Returns the request's body, which the field ``flag`` marks as base64. Raises EventError for broken base64."""
     body = text_field(event, "body")
-    is_base64 = event.get("isBase64Encoded", False) is not False and field(event, "isBase64Encoded", bool, False)
+    is_base64 = event.get(flag, False) is not False and field(event, flag, bool, False)
     if not body:
         return b""
     return decode_base64(body, "body") if is_base64 else encode(body)
 
 
 def decode_base64(text: str, name: str) -> bytes:
-    """Returns the bytes. Raises EventError that calls the field ``name``."""
+    """Returns the bytes; line ends, spaces and tabs in the text count for nothing (RFC 2045, 6.8).
+
+    Raises EventError that calls the field ``name`` for anything else, missing padding included: a body that was cut
+    short is not a whole one.
+    """
     from binascii import a2b_base64  # few requests need it
 
     try:
-        return a2b_base64(text, strict_mode=True)
+        try:
+            return a2b_base64(text, strict_mode=True)
+        except ValueError:
+            return a2b_base64(text.translate(WHITE_SPACE), strict_mode=True)
     except ValueError as error:
         raise EventError(f"the event's {name} says that it is base64 and is not: {error}") from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from asgi_stream.errors import AppError
 from asgi_stream.sinks import Prelude
-from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, group_headers
+from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, group_headers, split_headers
 from asgi_stream.sources.payloads import context_prefix, is_authorizer, request_1
 from asgi_stream.sources.percent import quote_path, unquote
 from asgi_stream.sources.request import encode, field
@@ -58,8 +58,7 @@ def to_prelude(status: int, headers: Sequence[tuple[bytes, bytes]]) -> Prelude:
     """Returns the prelude, repeated headers in ``multi_value_headers``. Raises AppError where it exceeds 16 KB."""
     grouped = group_headers(headers)
     cookies = grouped.pop("set-cookie", [])
-    single = {name: values[0] for name, values in grouped.items() if len(values) == 1}
-    repeated = {name: values for name, values in grouped.items() if len(values) > 1}
+    single, repeated = split_headers(grouped)
     prelude = Prelude(status, single, cookies, repeated or None)
     size = len(prelude.encode())
     if size > PRELUDE_LIMIT:

@@ -20,6 +20,7 @@ from asgi_stream.testing.events import (
     http_api_event,
     lambda_edge_event,
     rest_api_event,
+    vpc_lattice_event,
 )
 from asgi_stream.testing.exchange import Chunk, Exchange, exchange
 from asgi_stream.testing.transport import LambdaTransport, SyncLambdaTransport
@@ -36,4 +37,5 @@ __all__ = [
     "http_api_event",
     "lambda_edge_event",
     "rest_api_event",
+    "vpc_lattice_event",
 ]

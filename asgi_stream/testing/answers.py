@@ -11,7 +11,37 @@ from asgi_stream.local.prelude import ResponseStart, parse_prelude
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["add_multi_values", "read_answer", "read_payload"]
+__all__ = ["add_multi_values", "read_answer", "read_payload", "remap_headers"]
+
+# AWS, API Gateway: "Amazon API Gateway important notes for REST APIs", the table's column for responses of Lambda.
+# HTTP APIs have no such table. API Gateway sends its own Date and Server, whose values are not known here.
+REMAPPED = frozenset(
+    (
+        b"authorization",
+        b"connection",
+        b"content-md5",
+        b"date",
+        b"max-forwards",
+        b"server",
+        b"user-agent",
+        b"www-authenticate",
+    )
+)
+DROPPED = frozenset(
+    (b"expect", b"host", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"via")
+)
+
+
+def remap_headers(start: ResponseStart) -> ResponseStart:
+    """Returns ``start`` as a REST API's client gets it: some headers under ``x-amzn-remapped-`` and their name."""
+    return ResponseStart(
+        start.status,
+        [
+            (b"x-amzn-remapped-" + name if name in REMAPPED else name, value)
+            for name, value in start.headers
+            if name not in DROPPED
+        ],
+    )
 
 
 def add_multi_values(start: ResponseStart | None, prelude: Mapping[str, Any]) -> ResponseStart | None:
@@ -53,7 +83,12 @@ def read_answer(answer: Mapping[str, Any]) -> tuple[ResponseStart, bytes]:
     else:
         grouped = answer.get("multiValueHeaders") or {}
         replaced = {name.lower() for name in grouped}
-        pairs = [pair for pair in answer.get("headers", {}).items() if pair[0].lower() not in replaced]
+        pairs = [
+            (name, value)
+            for name, values in answer.get("headers", {}).items()
+            if name.lower() not in replaced
+            for value in (values if isinstance(values, list) else (values,))  # lists: VPC Lattice
+        ]
         pairs += [(name, value) for name, values in grouped.items() for value in values]
         pairs += [("set-cookie", cookie) for cookie in answer.get("cookies", ())]
         is_base64 = answer.get("isBase64Encoded", False)

@@ -19,13 +19,27 @@ from asgi_stream.local.function_url import Request, build_event, is_hop_by_hop
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["alb_event", "function_url_event", "http_api_event", "lambda_edge_event", "rest_api_event"]
+__all__ = [
+    "alb_event",
+    "function_url_event",
+    "http_api_event",
+    "lambda_edge_event",
+    "rest_api_event",
+    "vpc_lattice_event",
+]
 
 SOURCE_IP = "192.0.2.7"
 EXECUTE_API = "abcdefghij.execute-api.us-east-1.amazonaws.com"
 LOAD_BALANCER = "example-1234567890.us-east-1.elb.amazonaws.com"
 TARGET_GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/example/6d0ecf831eec9f09"
 DISTRIBUTION = "d111111abcdef8.cloudfront.net"
+LATTICE_SERVICE = "example-0a40eebed65f8d69c.7d67968.vpc-lattice-svcs.us-east-1.on.aws"
+LATTICE = "arn:aws:vpc-lattice:us-east-1:123456789012"
+SOURCE_VPC = "arn:aws:ec2:us-east-1:123456789012:vpc/vpc-0b8276c84697e7339"
+LATTICE_TEXT = ("text/", "application/json", "application/xml", "application/javascript")
+# AWS, API Gateway: "Amazon API Gateway important notes for REST APIs", the table's column for requests to Lambda, but
+# for what no source forwards.
+REST_API_DROPS = frozenset(("content-md5", "max-forwards", "server", "www-authenticate"))
 
 
 def function_url_event(
@@ -108,7 +122,7 @@ def rest_api_event(
 
     (AWS API Gateway Developer Guide: "Input format of a Lambda function for proxy integration")
     """
-    headers = _with_host(headers, domain)
+    headers = [pair for pair in _with_host(headers, domain) if pair[0].lower() not in REST_API_DROPS]
     event = function_url_event(method, target, headers, body, source_ip=source_ip, scheme=scheme)
     prefix = f"/{stage}" if ".execute-api." in domain else ""
     return _payload_1(event, headers, stage, domain, event["rawPath"], prefix + event["rawPath"])
@@ -202,6 +216,68 @@ def lambda_edge_event(
         "requestId": base["requestContext"]["requestId"],
     }
     return {"Records": [{"cf": {"config": config, "request": request}}]}
+
+
+def vpc_lattice_event(
+    method: str = "GET",
+    target: str = "/",
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+    *,
+    version: Literal["V2", "V1"] = "V2",
+    source_ip: str = SOURCE_IP,
+) -> dict[str, Any]:
+    """Returns an event of VPC Lattice; ``version`` is its target group's ``lambdaEventStructureVersion``.
+
+    The scheme is in no event of Lattice. (AWS VPC Lattice User Guide: "Lambda functions as targets in VPC Lattice")
+    """
+    headers = _with_host(headers, LATTICE_SERVICE)
+    base = function_url_event(method, target, headers, body, source_ip=source_ip)
+    sent = [(name.lower(), value) for name, value in headers if not is_hop_by_hop(name.lower())]
+    if "content-length" in base["headers"] and not any(name == "content-length" for name, _ in sent):
+        sent.append(("content-length", base["headers"]["content-length"]))
+    grouped = _grouped([*sent, ("x-forwarded-for", source_ip)])
+    query = [part.partition("=")[::2] for part in base["rawQueryString"].split("&") if part]
+    path = base["rawPath"] + (f"?{base['rawQueryString']}" if base["rawQueryString"] else "")
+    text, is_base64 = _lattice_body(body, grouped.get("content-type", [""])[0])
+    if version == "V1":
+        return {
+            "raw_path": path,
+            "method": method,
+            "headers": {name: ", ".join(values) for name, values in grouped.items()}
+            | {"x-amzn-lattice-network": f"SourceVpcArn={SOURCE_VPC}"},
+            # The last value of a name is all that is left.
+            "query_string_parameters": dict(query),
+            "body": text,
+            "is_base64_encoded": is_base64,
+        }
+    return {
+        "version": "2.0",
+        "path": path,
+        "method": method,
+        "headers": grouped,
+        "queryStringParameters": _grouped(query),
+        "body": text,
+        "isBase64Encoded": is_base64,
+        "requestContext": {
+            "serviceNetworkArn": f"{LATTICE}:servicenetwork/sn-0bf3f2882e9cc805a",
+            "serviceArn": f"{LATTICE}:service/svc-0a40eebed65f8d69c",
+            "targetGroupArn": f"{LATTICE}:targetgroup/tg-6d0ecf831eec9f09",
+            "identity": {"sourceVpcArn": SOURCE_VPC},
+            "region": "us-east-1",
+            "timeEpoch": str(base["requestContext"]["timeEpoch"] * 1000),
+        },
+    }
+
+
+def _lattice_body(body: bytes, content_type: str) -> tuple[str, bool]:
+    """Returns (body, is base64): by the content type alone, not by the content coding."""
+    if not body or content_type.strip().lower().startswith(LATTICE_TEXT):
+        try:
+            return body.decode(), False
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(body).decode("ascii"), True
 
 
 def _payload_1(

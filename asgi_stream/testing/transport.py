@@ -14,7 +14,9 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from asgi_stream.errors import ConfigurationError, LifespanError
+from asgi_stream.sources import rest_api
 from asgi_stream.testing import events
+from asgi_stream.testing.answers import remap_headers
 from asgi_stream.testing.delivery import LambdaRefused
 from asgi_stream.testing.environment import ExecutionEnvironment
 from asgi_stream.testing.exchange import Exchange
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from asgi_stream.testing.environment import Function
 
     T = TypeVar("T")
-    Source = Literal["function_url", "rest_api", "http_api", "alb", "lambda_edge"]
+    Source = Literal["function_url", "rest_api", "http_api", "alb", "lambda_edge", "vpc_lattice"]
     EventBuilder = Callable[[str, str, Sequence[tuple[str, str]], bytes], dict[str, Any]]
 
     class _AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
@@ -53,7 +55,10 @@ BUILDERS: dict[str, Callable[..., dict[str, Any]]] = {
     "http_api": events.http_api_event,
     "alb": events.alb_event,
     "lambda_edge": events.lambda_edge_event,
+    "vpc_lattice": events.vpc_lattice_event,
 }
+# The builders that take no scheme: their events do not have it.
+WITHOUT_SCHEME = ("lambda_edge", "vpc_lattice")
 
 # AWS, Elastic Load Balancing: "Lambda functions as targets", limits. Bytes of a request's body.
 ALB_BODY_LIMIT = 1024 * 1024
@@ -83,9 +88,9 @@ class LambdaTransport(_Transport, _AsyncTransport):
 
     - ``app``: an ASGI application or the :class:`~asgi_stream.StreamingAdapter` of one; or any other function that the
       runtime takes: a streaming handler, a generator function, a plain ``handler(event, context)``.
-    - ``source``: what invokes the function: ``"function_url"``, ``"rest_api"``, ``"http_api"``, ``"alb"`` or
-      ``"lambda_edge"``; or a function that builds an event from method, path with query, headers (pairs of str) and
-      body, such as ``functools.partial(rest_api_event, stage="v1")``. Only the first two stream.
+    - ``source``: what invokes the function: ``"function_url"``, ``"rest_api"``, ``"http_api"``, ``"alb"``,
+      ``"lambda_edge"`` or ``"vpc_lattice"``; or a function that builds an event from method, path with query, headers
+      (pairs of str) and body, such as ``functools.partial(rest_api_event, stage="v1")``. Only the first two stream.
     - ``raise_app_exceptions``: whether what the app raises is raised to the client too, at the end of the body (or by
       the request, if there was no response). If not, the client sees what AWS would show it.
     - ``wait_for_app``: whether the end of a body waits until the app has returned, background tasks included. If not,
@@ -217,7 +222,7 @@ class _Front:
             delivery.abandon()
             raise
         if delivery.head is not None:
-            return delivery, delivery.head
+            return delivery, remap_headers(delivery.head) if rest_api.matches(delivery.event) else delivery.head
         if delivery.refusal is not None:
             raise delivery.refusal
         if self._raises:
@@ -229,8 +234,8 @@ class _Front:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         if callable(self._source):
             return self._source(request.method, target, headers, content)
-        if self._source == "lambda_edge":
-            return events.lambda_edge_event(request.method, target, headers, content)
+        if self._source in WITHOUT_SCHEME:
+            return BUILDERS[self._source](request.method, target, headers, content)
         if self._source == "alb" and len(content) > ALB_BODY_LIMIT:
             raise LambdaRefused(
                 f"the body of a request to a load balancer's function may have {ALB_BODY_LIMIT} bytes (1 MB), "

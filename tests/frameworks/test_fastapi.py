@@ -261,7 +261,7 @@ async def test_gzip_middleware() -> None:
         assert gzip.decompress(compressed) == b"one " * 1000 + b"two"
 
 
-@pytest.mark.parametrize("source", ["function_url", "rest_api", "http_api", "alb", "lambda_edge"])
+@pytest.mark.parametrize("source", ["function_url", "rest_api", "http_api", "alb", "lambda_edge", "vpc_lattice"])
 async def test_gzip_middleware_on_every_source(source: Source) -> None:
     app = FastAPI()
     app.add_middleware(GZipMiddleware, minimum_size=100)
@@ -296,7 +296,7 @@ async def test_cors_middleware() -> None:
     assert "access-control-allow-origin" not in other.headers
 
 
-@pytest.mark.parametrize("source", ["function_url", "rest_api", "http_api", "alb", "lambda_edge"])
+@pytest.mark.parametrize("source", ["function_url", "rest_api", "http_api", "alb", "lambda_edge", "vpc_lattice"])
 async def test_session_middleware(source: Source) -> None:
     app = FastAPI()
     app.add_middleware(SessionMiddleware, secret_key="for tests only", https_only=True)

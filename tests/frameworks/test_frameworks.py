@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 FRAMEWORKS = ["django", "fastapi", "litestar", "quart", "starlette"]
 # These send a page of status 500 and raise all the same; for the others the page is all there is.
 RAISES = ["fastapi", "starlette"]
-SOURCES: list[Source] = ["function_url", "rest_api", "http_api", "alb", "lambda_edge"]
+SOURCES: list[Source] = ["function_url", "rest_api", "http_api", "alb", "lambda_edge", "vpc_lattice"]
 STREAMING: list[Source] = ["function_url", "rest_api"]
 
 # Django's FileResponse reads its file synchronously, under ASGI too, and warns of it.

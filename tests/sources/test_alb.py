@@ -72,6 +72,17 @@ def test_odd_hosts_and_ports(host: str, port: str, server: tuple[str, int] | Non
     assert request.scheme == "https"
 
 
+def test_two_maps_are_merged_and_null_is_empty() -> None:
+    event = alb_event("GET", "/?a=%20&a=2", [("Host", "h")], multi_value=True)
+    event["headers"] = {"HOST": "other", "x-more": "1", "x-null": None}
+    event["queryStringParameters"] = {"a": "2", "%C3%A9": "+", "c": None}
+    request = alb.to_request(event)
+    headers = dict(request.headers)
+    assert (headers[b"host"], headers[b"x-more"], headers[b"x-null"]) == (b"h", b"1", b"")
+    assert len(headers) == len(request.headers)
+    assert request.query_string == b"a=%20&a=2&%C3%A9=+&c="
+
+
 def test_header_bytes_outside_ascii() -> None:
     event = alb_event()
     event["headers"] |= {"x-latin": "caf\xe9", "x-more": "€", "x-lone": "\ud800"}

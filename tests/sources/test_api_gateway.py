@@ -8,7 +8,7 @@ import pytest
 
 from asgi_stream.errors import AnswerTooLarge, AppError, EventError
 from asgi_stream.sinks import Prelude
-from asgi_stream.sources import http_api, rest_api
+from asgi_stream.sources import find_source, http_api, rest_api
 from asgi_stream.testing.events import http_api_event, rest_api_event
 
 CUSTOM = "api.example.com"
@@ -216,6 +216,49 @@ def test_single_values_stand_in_for_lists(multi: dict[str, Any] | None) -> None:
     assert [value for name, value in request.headers if name == b"x-twice"] == [b"2"]
 
 
+@pytest.mark.parametrize(
+    ("single", "multi", "merged"),
+    [
+        ({"Other": "3"}, {"X-Twice": ["1", "2"]}, [(b"x-twice", b"1"), (b"x-twice", b"2"), (b"other", b"3")]),
+        ({"x-twice": "2", "b": "3"}, {"X-TWICE": ["1", "2"]}, [(b"x-twice", b"1"), (b"x-twice", b"2"), (b"b", b"3")]),
+        ({"X-A": "1"}, {"x-a": []}, [(b"x-a", b"1")]),
+        ({"X-A": "1"}, {"x-a": None}, [(b"x-a", b"1")]),
+        ({"X-A": None}, {"x-a": ["1"]}, [(b"x-a", b"1")]),
+        ({"X-A": None}, {"x-a": None}, [(b"x-a", b"")]),
+        ({"x-a": None}, None, [(b"x-a", b"")]),
+        (None, {"x-a": None, "x-b": [None, "1"]}, [(b"x-b", b""), (b"x-b", b"1"), (b"x-a", b"")]),
+        (None, None, []),
+        ({}, {}, []),
+    ],
+)
+@pytest.mark.parametrize("version", [None, "1.0"])
+def test_two_maps_of_headers_are_merged(
+    version: str | None, single: object, multi: object, merged: list[tuple[bytes, bytes]]
+) -> None:
+    event = rest_api_event() | {"headers": single, "multiValueHeaders": multi}
+    if version:
+        event["version"] = version
+    assert find_source(event).to_request(event).headers == merged
+
+
+@pytest.mark.parametrize(
+    ("single", "multi", "query"),
+    [
+        ({"b": "3"}, {"a": ["1", "2"]}, b"a=1&a=2&b=3"),
+        ({"a": "2", "A": "3"}, {"a": ["1", "2"]}, b"a=1&a=2&A=3"),  # names of parameters have their case
+        ({"a": "1"}, {"a": []}, b"a=1"),
+        ({"a": "1"}, {"a": None}, b"a=1"),
+        ({"a": None}, None, b"a="),
+        (None, {"a": None}, b"a="),
+        (None, {"a": [None, "1"]}, b"a=&a=1"),
+        (None, None, b""),
+    ],
+)
+def test_two_maps_of_a_query_are_merged(single: object, multi: object, query: bytes) -> None:
+    event = rest_api_event() | {"queryStringParameters": single, "multiValueQueryStringParameters": multi}
+    assert rest_api.to_request(event).query_string == query
+
+
 def test_the_client_without_an_identity() -> None:
     event = rest_api_event()
     event["requestContext"]["identity"] = None
@@ -225,7 +268,7 @@ def test_the_client_without_an_identity() -> None:
 
 def test_no_host_header() -> None:
     event = rest_api_event()
-    del event["multiValueHeaders"]["Host"]
+    del event["multiValueHeaders"]["Host"], event["headers"]["Host"]
     assert rest_api.to_request(event).server == ("abcdefghij.execute-api.us-east-1.amazonaws.com", 443)
 
 
@@ -238,10 +281,14 @@ def test_no_host_header() -> None:
         ("multiValueHeaders", [], "the event's multiValueHeaders must be a dict, not list"),
         ("multiValueHeaders", {"a": "b"}, "the event's multiValueHeaders.a must be a list, not str"),
         ("multiValueHeaders", {"a": [1]}, "the event's multiValueHeaders.a must be a str, not int"),
+        ("headers", {"b": 1}, "the event's headers.b must be a str, not int"),
+        ("headers", {"b": ["1"]}, "the event's headers.b must be a str, not list"),
+        ("queryStringParameters", {"b": True}, "the event's queryStringParameters.b must be a str, not bool"),
+        ("queryStringParameters", "a=1", "the event's queryStringParameters must be a dict, not str"),
         (
             "multiValueQueryStringParameters",
-            {"a": [None]},
-            "the event's multiValueQueryStringParameters.a must be a str",
+            {"a": [{}]},
+            "the event's multiValueQueryStringParameters.a must be a str, not dict",
         ),
         ("requestContext", {"path": 7}, "the event's requestContext.path must be a str"),
         ("requestContext", {"identity": 7}, "the event's requestContext.identity is not an object"),
@@ -278,11 +325,10 @@ def test_the_limit_of_a_prelude() -> None:
 
 PAYLOAD_1 = {
     "statusCode": 200,
+    "headers": {"content-type": "text/html", "x-latin": "\xe9"},
     "multiValueHeaders": {
-        "content-type": ["text/html"],
         "vary": ["a", "b"],
         "set-cookie": ["a=1; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2"],
-        "x-latin": ["\xe9"],
     },
     "body": "é",
     "isBase64Encoded": False,
@@ -293,12 +339,32 @@ def test_the_buffered_answer_of_a_rest_api() -> None:
     assert rest_api.to_answer(rest_api_event(), 200, HEADERS, "é".encode(), True) == PAYLOAD_1
     assert rest_api.to_answer(rest_api_event(), 200, [], b"\xff", True) == {
         "statusCode": 200,
+        "headers": {},
         "multiValueHeaders": {},
         "body": "/w==",
         "isBase64Encoded": True,
     }
     with pytest.raises(AnswerTooLarge, match="REST API takes 6291456 at most"):
         rest_api.to_answer(rest_api_event(), 200, [], b"a" * (6 * 1024 * 1024), True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "single", "repeated"),
+    [
+        ([], {}, {}),
+        ([(b"set-cookie", b"a=1")], {"set-cookie": "a=1"}, {}),
+        ([(b"set-cookie", b"a=1"), (b"Set-Cookie", b"b=2")], {}, {"set-cookie": ["a=1", "b=2"]}),
+        ([(b"X-A", b""), (b"x-b", b"1, 2")], {"x-a": "", "x-b": "1, 2"}, {}),
+        ([(b"x-a", b"1"), (b"x-b", b"2"), (b"X-A", b"1")], {"x-b": "2"}, {"x-a": ["1", "1"]}),
+        ([(b"connection", b"close"), (b"connection", b"x-a")], {}, {}),
+    ],
+)
+@pytest.mark.parametrize("source", [rest_api, http_api])
+def test_headers_of_one_value_and_repeated_ones(
+    source: Any, headers: list[tuple[bytes, bytes]], single: dict[str, str], repeated: dict[str, list[str]]
+) -> None:
+    answer = source.to_answer({"version": "1.0"}, 200, headers, b"", True)
+    assert (answer["headers"], answer["multiValueHeaders"]) == (single, repeated)
 
 
 def test_an_http_api_is_answered_in_its_own_format() -> None:

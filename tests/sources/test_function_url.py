@@ -182,7 +182,7 @@ def mangled(path: str, value: object) -> dict[str, Any]:
         ("rawQueryString", {}, "the event's rawQueryString must be a str"),
         ("headers", [], "the event's headers must be a dict, not list"),
         ("headers.host", 7, "the event's headers.host must be a str, not int"),
-        ("headers.x", None, "the event's headers.x must be a str, not NoneType"),
+        ("headers.x", ["1"], "the event's headers.x must be a str, not list"),
         ("cookies", "a=1", "the event's cookies must be a list, not str"),
         ("cookies", [7], "the event's cookies must be a list of str"),
         ("body", {}, "the event's body must be a str, not dict"),
@@ -198,7 +198,35 @@ def test_a_mangled_event_is_refused_by_name(path: str, value: object, sentence: 
         function_url.to_request(mangled(path, value))
 
 
-@pytest.mark.parametrize("body", ["%", "abc", "YQ==YQ==", "é", "YQ==\n"])
+def test_a_header_that_is_null_is_empty() -> None:
+    request = function_url.to_request(mangled("headers", {"a": None, "host": None, "x-forwarded-port": None}))
+    assert request.headers == [(b"a", b""), (b"host", b""), (b"x-forwarded-port", b"")]
+    assert request.server == ("abcdefgh.lambda-url.eu-central-1.on.aws", 443)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "YWJjZGVmZ2hp\nYQ==",
+        "YWJjZGVmZ2hp\r\nYQ==\r\n",
+        "\nYWJjZGVmZ2hpYQ==\n\n",
+        "YWJj\nZGVm\n Z2hp\n\tYQ=\n=",
+        base64.encodebytes(b"abcdefghia").decode(),
+    ],
+)
+def test_base64_with_line_ends(body: str) -> None:
+    assert function_url.to_request(function_url_event(body=body, isBase64Encoded=True)).body == b"abcdefghia"
+
+
+def test_a_large_body_in_lines() -> None:
+    data = bytes(range(256)) * 1000
+    event = function_url_event(body=base64.encodebytes(data).decode(), isBase64Encoded=True)
+    assert function_url.to_request(event).body == data
+
+
+@pytest.mark.parametrize(
+    "body", ["%", "abc", "YQ==YQ==", "é", "YQ\n", "YQ==\nYQ==", "Y\x00Q==", "YQ==\u2028", "YQ=", "-_=="]
+)
 def test_broken_base64(body: str) -> None:
     with pytest.raises(EventError, match="base64"):
         function_url.to_request(function_url_event(body=body, isBase64Encoded=True))

@@ -68,6 +68,18 @@ def test_an_event_about_a_response(kind: str | None) -> None:
         find_source(event).to_request(event)
 
 
+def test_a_header_that_is_null_is_empty() -> None:
+    event = lambda_edge_event()
+    request_of(event)["headers"] = {"x-a": [{"key": "X-A", "value": None}]}
+    assert lambda_edge.to_request(event).headers == [(b"x-a", b"")]
+
+
+def test_a_body_with_line_ends() -> None:
+    event = lambda_edge_event(body=b"abcdefghia")
+    request_of(event)["body"]["data"] = "YWJjZGVm\r\nZ2hpYQ==\r\n"
+    assert lambda_edge.to_request(event).body == b"abcdefghia"
+
+
 def test_no_host_and_several_cookies() -> None:
     event = lambda_edge_event()
     request_of(event)["headers"] = {"cookie": [{"key": "Cookie", "value": "a=1"}, {"value": "b=2"}]}

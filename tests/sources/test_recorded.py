@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from asgi_stream import StreamingAdapter
 from asgi_stream.errors import UnknownEventError
 from asgi_stream.sources import HttpRequest, can_stream, find_source, function_url, http_api, sources
 from tests.sources.recorded import NAMES, recorded
+from tests.support.wire import serve
 
 EXECUTE_API = "abcdefghij.execute-api.us-east-1.amazonaws.com"
 ELB = "example-1234567890.us-east-1.elb.amazonaws.com"
+LATTICE = "orders-0a40eebed65f8d69c.7d67968.vpc-lattice-svcs.us-east-2.on.aws"
 FORWARDED = [(b"x-forwarded-for", b"192.0.2.7"), (b"x-forwarded-port", b"443"), (b"x-forwarded-proto", b"https")]
 COOKIE = (b"cookie", b"cookie1=a; cookie2=b")
 
@@ -93,6 +97,29 @@ REQUESTS = {
         http_version="1.1",
         root_path="/prod",
     ),
+    "rest_api_two_maps": HttpRequest(
+        method="POST",
+        path="/prod/my/path",
+        raw_path=b"/prod/my/path",
+        query_string=b"name=you&name=me&multi=c&single=a+b&nothing=",
+        headers=[
+            (b"header2", b"value1"),
+            (b"header2", b"value2"),
+            (b"x-only-multi", b"many"),
+            (b"content-type", b"application/octet-stream"),
+            (b"host", EXECUTE_API.encode()),
+            (b"x-forwarded-proto", b"https"),
+            (b"x-only-single", b"one"),
+            (b"x-null", b""),
+            (b"x-nothing", b""),
+        ],
+        body=b"Hello from Lambda!",
+        client=("192.0.2.7", 0),
+        server=(EXECUTE_API, 443),
+        scheme="https",
+        http_version="1.1",
+        root_path="/prod",
+    ),
     "alb": HttpRequest(
         method="GET",
         path="/my/path with/slash",
@@ -143,6 +170,86 @@ REQUESTS = {
         scheme="https",
         http_version="1.1",
     ),
+    "vpc_lattice_v1": HttpRequest(
+        method="POST",
+        path="/my/path with/slash",
+        raw_path=b"/my/path%20with%2Fslash",
+        query_string=b"parameter1=value1&parameter1=value2&parameter2=a+b%2B",
+        headers=[
+            (b"accept", b"*/*"),
+            (b"header1", b"value1"),
+            (b"header2", b"value1, value2"),
+            (b"content-type", b"application/octet-stream"),
+            (b"host", LATTICE.encode()),
+            (
+                b"x-amzn-lattice-network",
+                b"SourceVpcArn=arn:aws:ec2:us-east-2:123456789012:vpc/vpc-0b8276c84697e7339",
+            ),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            COOKIE,
+        ],
+        body=b"Hello from Lambda!",
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 443),
+        scheme="https",
+        http_version="1.1",
+    ),
+    "vpc_lattice_v1_parameters": HttpRequest(
+        method="GET",
+        path="/orders",
+        raw_path=b"/orders",
+        query_string=b"order-id=1&q=a%20b&empty=",
+        headers=[
+            (b"host", LATTICE.encode()),
+            (b"user_agent", b"curl/7.64.1"),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            (b"x-null", b""),
+        ],
+        body=b"",
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 443),
+        scheme="https",
+        http_version="1.1",
+    ),
+    "vpc_lattice_v2": HttpRequest(
+        method="POST",
+        path="/my/path with/slash",
+        raw_path=b"/my/path%20with%2Fslash",
+        query_string=b"parameter1=value1&parameter1=value2&parameter2=a+b%2B",
+        headers=[
+            (b"accept", b"*/*"),
+            (b"header1", b"value1"),
+            (b"header2", b"value1"),
+            (b"header2", b"value2"),
+            (b"content-type", b"application/json"),
+            (b"host", LATTICE.encode()),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            COOKIE,
+        ],
+        body=b'{"a":1}',
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 443),
+        scheme="https",
+        http_version="1.1",
+    ),
+    "vpc_lattice_v2_text": HttpRequest(
+        method="GET",
+        path="/newpath",
+        raw_path=b"/newpath",
+        query_string=b"order-id=1&tag=a&tag=b",
+        headers=[
+            (b"host", LATTICE.encode()),
+            (b"x-forwarded-for", b"10.213.229.10"),
+            (b"x-forwarded-for", b"192.0.2.1"),
+            (b"x-forwarded-proto", b"http"),
+            (b"x-null", b""),
+        ],
+        body=b"",
+        client=("10.213.229.10", 0),
+        server=(LATTICE, 80),
+        scheme="http",
+        http_version="1.1",
+    ),
     "lambda_edge_viewer": HttpRequest(
         method="GET",
         path="/my/path with/slash",
@@ -187,6 +294,27 @@ def test_the_request_of_a_documented_event(name: str) -> None:
     assert find_source(event).to_request(event) == REQUESTS[name]
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_app_sees_it_by_a_call_and_through_the_runtime(name: str) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope | {"body": (await receive())["body"]})
+        await send({"type": "http.response.start", "status": 201, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    handler = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
+    by_call = handler(recorded(name), None)
+    handler.close()
+    api = await serve(handler, recorded(name))
+    assert json.loads(api.answers[0].body) == by_call
+    assert (str(by_call.get("statusCode") or by_call["status"]), by_call["body"]) == ("201", "ok")
+    keys = set(HttpRequest._fields) - {"path", "raw_path", "root_path"}  # which settings change
+    request = {key: getattr(REQUESTS[name], key) for key in keys}
+    assert [{key: scope[key] for key in keys} for scope in seen] == [request, request]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_exactly_one_source_recognises_an_event(name: str) -> None:
     assert [source.name for source in sources() if source.matches(recorded(name))] == [find_source(recorded(name)).name]
@@ -200,6 +328,7 @@ def test_which_sources_stream() -> None:
         "http_api": False,
         "alb": False,
         "lambda_edge": False,
+        "vpc_lattice": False,
     }
 
 
@@ -229,6 +358,10 @@ AUTHORIZER_2 = {"type": "REQUEST", "routeArn": "arn:aws:execute-api:::x"}
         {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}},
         {"version": "2.0"},
         {"version": "1.0", "requestContext": {"http": 1}},
+        {"version": "2.0", "path": "/", "method": "GET", "requestContext": {}},
+        {"path": "/", "method": "GET"},
+        {"raw_path": "/"},
+        {"raw_path": "/", "method": "GET", "requestContext": {"serviceArn": "arn"}},
         {"requestContext": {"connectionId": "x", "eventType": "MESSAGE"}, "body": "x"},
         recorded("rest_api") | AUTHORIZER_1,
         recorded("http_api_1") | AUTHORIZER_1,

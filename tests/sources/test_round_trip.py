@@ -52,10 +52,10 @@ requests = st.builds(
 )
 
 
-def joined(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def joined(pairs: list[tuple[str, str]], separator: str = ",") -> list[tuple[str, str]]:
     values: dict[str, str] = {}
     for name, value in pairs:
-        values[name] = f"{values[name]},{value}" if name in values else value
+        values[name] = f"{values[name]}{separator}{value}" if name in values else value
     return list(values.items())
 
 
@@ -111,6 +111,8 @@ SOURCES: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], Loss]] =
         {"multi_value": True},
         Loss(grouped, lambda query: as_sent(grouped(split(query)))),
     ),
+    "vpc_lattice V2": (events.vpc_lattice_event, {}, Loss(grouped)),
+    "vpc_lattice V1": (events.vpc_lattice_event, {"version": "V1"}, Loss(lambda pairs: joined(pairs, ", "))),
     "viewer-request": (events.lambda_edge_event, {}, Loss(grouped)),
     "origin-request": (events.lambda_edge_event, {"event_type": "origin-request"}, Loss(grouped)),
 }

@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import httpx2
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 STREAMING: list[Source] = ["function_url", "rest_api"]
-BUFFERED: list[Source] = ["http_api", "alb", "lambda_edge"]
+BUFFERED: list[Source] = ["http_api", "alb", "lambda_edge", "vpc_lattice"]
 
 
 def client(app: Any, **options: Any) -> httpx.AsyncClient:
@@ -269,6 +269,47 @@ async def test_repeated_headers_of_a_rest_api_come_one_by_one() -> None:
     }
     assert response.headers.get_list("x-a") == ["1", "2"]
     assert response.headers["x-b"] == "3"
+
+
+REMAPPED = ["authorization", "content-md5", "date", "max-forwards", "server", "user-agent", "www-authenticate"]
+AS_SENT = ["age", "content-encoding", "content-type", "pragma", "referer", "x-amzn-trace-id"]
+
+
+@pytest.mark.parametrize("invoke_mode", ["stream", "buffered"])
+@pytest.mark.parametrize("source", ["rest_api", functools.partial(rest_api_event, stage="v1")])
+async def test_a_rest_api_renames_headers_and_drops_others(
+    source: Any, invoke_mode: Literal["stream", "buffered"]
+) -> None:
+    headers = [(name.encode(), b"1") for name in [*REMAPPED, *AS_SENT, "expect", "host", "via"]]
+    app = StreamingAdapter(
+        answers(401, [*headers, (b"WWW-Authenticate", b"2"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")], b""),
+        invoke_mode=invoke_mode,
+    )
+    async with client(app, source=source) as user:
+        response = await user.get("/")
+    assert response.headers.get_list("x-amzn-remapped-www-authenticate") == ["1", "2"]
+    assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
+    assert set(response.headers) == {f"x-amzn-remapped-{name}" for name in REMAPPED} | {*AS_SENT, "set-cookie"}
+    # What the app's own answer holds is the app's.
+    said = exchange(response).prelude or exchange(response).answer
+    assert said["multiValueHeaders"]["www-authenticate"] == ["1", "2"]
+    assert said["headers"]["host"] == "1"
+
+
+@pytest.mark.parametrize("source", ["function_url", "http_api", "alb", "lambda_edge", "vpc_lattice"])
+async def test_other_sources_rename_nothing(source: Source) -> None:
+    app = answers(401, headers=[(b"www-authenticate", b"Basic"), (b"date", b"1"), (b"server", b"2")])
+    async with client(app, source=source) as user:
+        response = await user.get("/")
+    assert [response.headers[name] for name in ("www-authenticate", "date", "server")] == ["Basic", "1", "2"]
+
+
+async def test_a_rest_api_drops_headers_of_the_request() -> None:
+    dropped = {"content-md5": "1", "expect": "1", "max-forwards": "1", "server": "1", "www-authenticate": "1"}
+    async with client(echo, source="rest_api") as user:
+        seen = (await user.get("/", headers=dropped | {"via": "1", "authorization": "1"})).json()["headers"]
+    assert dropped.keys() & seen == set()
+    assert {"via", "authorization", "host"} <= seen.keys()
 
 
 @pytest.mark.parametrize("status", [204, 304])
@@ -610,7 +651,7 @@ async def test_an_app_that_goes_on_after_the_refusal(monkeypatch: pytest.MonkeyP
     assert [type(error) for error in errors] == [StreamClosed] * 3
 
 
-@pytest.mark.parametrize("source", ["http_api", "alb", "lambda_edge"])
+@pytest.mark.parametrize("source", ["http_api", "alb", "lambda_edge", "vpc_lattice"])
 async def test_an_answer_beyond_its_sources_limit(source: Source) -> None:
     async with client(answers(data=bytes(6_000_000)), source=source) as user:
         with pytest.raises(AnswerTooLarge):
