@@ -87,7 +87,7 @@ class Config(Record):
 
     def is_text(self, content_type: str, content_encoding: str) -> bool:
         """True if a buffered body of this type may travel as text; everything else travels as base64."""
-        return not content_encoding and content_type.strip().lower().startswith(self.text_mime_types)
+        return not content_encoding and content_type.strip(" \t").lower().startswith(self.text_mime_types)
 
 
 def load_config(

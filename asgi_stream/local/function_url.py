@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 URL_ID = "asgistreamlocal"
 REGION = "us-east-1"
 
+# RFC 9110, 5.6.3: what may be around a field value. Without it, str.strip() also takes the obs-text 0x85 and 0xA0.
+OWS = " \t"
+
 _HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "trailers", "transfer-encoding", "upgrade", "expect")
 )
@@ -109,7 +112,7 @@ def _event_headers(request: Request) -> tuple[dict[str, str], list[str]]:
     cookie_headers = []
     chunked = False
     for raw_name, raw_value in request.headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        name, value = raw_name.lower().decode("latin-1"), raw_value.decode("latin-1")
         if name == "cookie":
             cookie_headers.append(value)
         elif is_hop_by_hop(name):
@@ -125,8 +128,8 @@ def _event_headers(request: Request) -> tuple[dict[str, str], list[str]]:
     headers["x-forwarded-port"] = str(request.port)
     headers["x-forwarded-proto"] = request.scheme
     headers.setdefault("x-amzn-trace-id", new_trace_id())
-    cookies = [part.strip() for header in cookie_headers for part in header.split(";") if part.strip()]
-    return headers, cookies
+    parts = [part.strip(OWS) for header in cookie_headers for part in header.split(";")]
+    return headers, [part for part in parts if part]
 
 
 def is_hop_by_hop(name: str) -> bool:
@@ -143,7 +146,7 @@ def _lossy_query(raw_query: str) -> dict[str, str]:
 
 def _event_body(body: bytes, headers: dict[str, str]) -> tuple[str, bool]:
     """Returns (`body`, `isBase64Encoded`). Form posts are base64, as on AWS."""
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = headers.get("content-type", "").partition(";")[0].strip(OWS).lower()
     is_text = media_type.startswith("text/") or media_type in _TEXT_TYPES or media_type.endswith(("+json", "+xml"))
     if is_text and "content-encoding" not in headers:
         try:

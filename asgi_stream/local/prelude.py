@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from asgi_stream.local.function_url import is_hop_by_hop
+from asgi_stream.local.function_url import OWS, is_hop_by_hop
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -46,7 +46,7 @@ class ResponseDecoder:
     def __init__(self, mode: str, content_type: str | None) -> None:
         self.start: ResponseStart | None = None
         self._buffer = bytearray()
-        media_type = (content_type or "").partition(";")[0].strip().lower()
+        media_type = (content_type or "").partition(";")[0].strip(OWS).lower()
         if mode != "streaming":
             self.start = _verbatim(content_type or "application/json")
         elif media_type != INTEGRATION_RESPONSE:
@@ -114,4 +114,4 @@ def _field(name: str, value: object) -> tuple[bytes, bytes]:
     if lower == "content-length":
         # A streamed response is chunked; AWS keeps the app's claim under this name.
         lower = "x-amzn-remapped-content-length"
-    return lower.encode("ascii"), value.strip().encode("latin-1")
+    return lower.encode("ascii"), value.strip(OWS).encode("latin-1")

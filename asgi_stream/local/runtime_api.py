@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asgi_stream.local.extensions import Extensions, RegistrationRefused
 from asgi_stream.local.function_error import ERROR_TYPE, FunctionError, from_body, from_trailers
+from asgi_stream.local.function_url import OWS
 from asgi_stream.local.http import HttpConnection, Truncated
 from asgi_stream.local.invocation import End, Ending, Head, Invocation
 from asgi_stream.local.lifecycle import TRANSITIONS, Call, State
@@ -283,7 +284,7 @@ class RuntimeApiServer:
         except Truncated as error:
             self._truncated(invocation, error)
             raise
-        announced = {name.strip().lower() for name in (_header(request, "trailer") or "").split(",")}
+        announced = {name.strip(OWS).lower() for name in (_header(request, "trailer") or "").split(",")}
         trailers = {name: value for name, value in http.trailers.items() if streaming and name in announced}
         reported = from_trailers(trailers)
         self._end(invocation, End(Ending.TRAILERS, reported) if reported else End(Ending.CLEAN))

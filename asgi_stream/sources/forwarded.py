@@ -24,7 +24,7 @@ def read_scheme(headers: Mapping[str, str]) -> str:
 
 def read_client(forwarded_for: str) -> tuple[str, int] | None:
     """Returns (address, port) of the first in an ``x-forwarded-for``, port 0 where it has none; None for no address."""
-    address = next((part.strip() for part in forwarded_for.split(",") if part.strip()), "")
+    address = next((stripped for part in forwarded_for.split(",") if (stripped := part.strip(" \t"))), "")
     name, port = _split_port(address)
     return (name, _port(port) or 0) if name else None
 
@@ -32,7 +32,7 @@ def read_client(forwarded_for: str) -> tuple[str, int] | None:
 @functools.lru_cache(maxsize=64)
 def read_server(host: str, forwarded_port: str, scheme: str) -> tuple[str, int] | None:
     """Returns (host, port) from a Host header and ``x-forwarded-port``; None where no host can be told."""
-    name, port = _split_port(host.strip())
+    name, port = _split_port(host.strip(" \t"))
     if not name:
         return None
     for candidate in (_port(_first(forwarded_port)), _port(port)):
@@ -58,4 +58,4 @@ def _port(text: str) -> int | None:
 
 
 def _first(listed: str) -> str:
-    return listed.partition(",")[0].strip()
+    return listed.partition(",")[0].strip(" \t")
