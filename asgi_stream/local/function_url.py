@@ -6,6 +6,7 @@ Source: the Lambda developer guide, "Invoking Lambda function URLs", payload for
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 URL_ID = "asgistreamlocal"
 REGION = "us-east-1"
@@ -22,6 +23,8 @@ REGION = "us-east-1"
 # RFC 9110, 5.6.3: what may be around a field value. Without it, str.strip() also takes the obs-text 0x85 and 0xA0.
 OWS = " \t"
 
+# A client writes this header, and Lambda hands its value to the function's process in a header. X-Ray's have 75 bytes.
+_TRACE_ID = re.compile(r"[\x20-\x7e]{1,1024}")
 _HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "trailers", "transfer-encoding", "upgrade", "expect")
 )
@@ -31,6 +34,12 @@ _TEXT_TYPES = frozenset(("application/json", "application/javascript", "applicat
 def new_trace_id() -> str:
     """Returns an X-Ray trace header, `Root=1-<8 hex: epoch seconds>-<24 hex>`."""
     return f"Root=1-{int(datetime.now(UTC).timestamp()):08x}-{secrets.token_hex(12)}"
+
+
+def trace_id_of(event: Mapping[str, Any]) -> str:
+    """Returns the trace of the invocation for an event: that of its header, or a new one where that is not usable."""
+    trace_id: str = event["headers"]["x-amzn-trace-id"]
+    return trace_id if _TRACE_ID.fullmatch(trace_id) else new_trace_id()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

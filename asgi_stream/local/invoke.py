@@ -15,7 +15,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from asgi_stream.local.environment import Environment
-from asgi_stream.local.function_url import build_event
+from asgi_stream.local.function_url import build_event, trace_id_of
 from asgi_stream.local.relay import relay
 from asgi_stream.local.runtime_api import EnvironmentFailed
 from asgi_stream.local.signals import on_ending
@@ -57,7 +57,7 @@ async def _invoke(handler: str, request: Request, timeout: float) -> int:  # noq
             invocation = await environment.invoke(
                 json.dumps(event).encode(),
                 request_id=request_id,
-                trace_id=event["headers"]["x-amzn-trace-id"],
+                trace_id=trace_id_of(event),
             )
             trouble = await relay(invocation, _Terminal(since))
     if trouble is not None:

@@ -18,8 +18,8 @@ DELIMITER = b"\x00" * 8
 # Lambda documents no limit on a Function URL's prelude; this one only keeps memory bounded.
 MAX_PRELUDE = 1024 * 1024
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class InvalidPrelude(ValueError):
@@ -106,9 +106,9 @@ def parse_prelude(data: bytes) -> ResponseStart:
 
 
 def _field(name: str, value: object) -> tuple[bytes, bytes]:
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise InvalidPrelude(f"{name!r} is not a header name")
-    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
+    if not isinstance(value, str) or not FIELD_VALUE.fullmatch(value):
         raise InvalidPrelude(f"the value {value!r} of header {name!r} is not a string of header characters")
     lower = name.lower()
     if lower == "content-length":

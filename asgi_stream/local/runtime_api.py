@@ -22,6 +22,7 @@ from asgi_stream.local.http import HttpConnection, Truncated
 from asgi_stream.local.invocation import End, Ending, Head, Invocation
 from asgi_stream.local.lifecycle import TRANSITIONS, Call, State
 from asgi_stream.local.limits import LONGEST_TIMEOUT
+from asgi_stream.local.prelude import FIELD_VALUE, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,10 @@ MODE_HEADER = "lambda-runtime-function-response-mode"
 DEADLINE_HEADER = "Lambda-Runtime-Deadline-Ms"
 TIMED_OUT = "Sandbox.Timedout"
 
+# The headers of a reply to `/next`: less than any runtime's HTTP client takes (Node.js: 16 KiB in all). Bytes.
+MAX_HEADERS = 8 * 1024
+
+_REQUEST_ID = re.compile(r"[\w.:~-]{1,256}", re.ASCII)
 _INVOCATION_PATH = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
 
 
@@ -111,7 +116,9 @@ class RuntimeApiServer:
         then, the environment fails with Sandbox.Timedout, and its process has to be ended. Without it nothing ends, and
         `deadline_ms`, in milliseconds since the epoch, is what the runtime is told. `headers` adds to or replaces those
         of the reply to `/next` (None: leaves it out). If the environment has failed, or fails, the invocation's head is
-        that error. Raises RuntimeError while an earlier invocation has not ended.
+        that error. Raises RuntimeError while an earlier invocation has not ended, and ValueError for what cannot be in
+        the head of the reply, which would end the function's process: control characters, more than MAX_HEADERS bytes,
+        a `request_id` that is not part of a path.
         """
         if self._invocation is not None and self._invocation.end is None:
             raise RuntimeError("an execution environment runs one invocation at a time")
@@ -122,7 +129,8 @@ class RuntimeApiServer:
             "Content-Type": "application/json",
             **(headers or {}),
         }
-        present = {name: value for name, value in fields.items() if value is not None}
+        present = {name: value.strip(OWS) for name, value in fields.items() if value is not None}
+        _check_headers(present, request_id)
         invocation = self._invocation = Invocation(event, present, request_id, timeout)
         if self.failure is not None:
             invocation.finish(End(Ending.ERROR, self.failure))
@@ -393,6 +401,17 @@ class RuntimeApiServer:
 def _in_ms(seconds: float) -> int:
     """The time that many seconds from now, in milliseconds since the epoch."""
     return int((time.time() + seconds) * 1000)
+
+
+def _check_headers(headers: Mapping[str, str], request_id: str | None) -> None:
+    """Raises ValueError for what the function's process could not read."""
+    for name, value in headers.items():
+        if not (TOKEN.fullmatch(name) and FIELD_VALUE.fullmatch(value)):
+            raise ValueError(f"the header {name} of an invocation cannot have the value {value!r:.100}")
+    if (size := sum(len(name) + len(value) for name, value in headers.items())) > MAX_HEADERS:
+        raise ValueError(f"the headers of an invocation have {size} bytes, and may have {MAX_HEADERS}")
+    if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
+        raise ValueError(f"{request_id!r:.100} is not the id of an invocation")
 
 
 async def _refuse(http: HttpConnection, status: int, error_type: str, message: str) -> None:

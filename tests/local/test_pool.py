@@ -237,6 +237,16 @@ async def test_a_failing_first_init_is_told_at_once() -> None:
         assert body(await started.run("/pid"))
 
 
+async def test_an_environment_that_takes_no_invocation_stays_free() -> None:
+    async with Started(limit=1) as started:
+        first = body(await started.run("/pid"))
+        await started.pool.settled()
+        for _ in range(3):
+            with pytest.raises(ValueError, match="Lambda-Runtime-Trace-Id"):
+                await started.pool.invoke(event("/pid"), trace_id="Root=1\x01")
+        assert body(await started.run("/pid")) == first
+
+
 async def test_an_environment_that_died_idle_is_replaced() -> None:
     async with Started(limit=1) as started:
         dead = body(await started.run("/pid"))
