@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def run(handler: str, request: Request, timeout: float) -> int:
     """Runs one request; `timeout` is the function's, in seconds.
 
-    Returns the exit code: 0, 1 if the function failed or nobody reads on, 130 after a signal.
+    Returns the exit code: 0; 1 if the function failed, also after its response, or the output is closed; 130 after a
+    signal.
     """
     try:
         return asyncio.run(_invoke(handler, request, timeout))
@@ -60,6 +61,11 @@ async def _invoke(handler: str, request: Request, timeout: float) -> int:  # noq
                 trace_id=trace_id_of(event),
             )
             trouble = await relay(invocation, _Terminal(since))
+            try:
+                # What the app does after its response is a part of the invocation, as on Lambda.
+                await environment.idle()
+            except EnvironmentFailed as failure:
+                trouble = trouble or str(failure.error)
     if trouble is not None:
         warn(f"asgi-stream: {request.method} {request.raw_path.decode('ascii')}: {trouble}")
     return 0 if trouble is None else 1

@@ -73,6 +73,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await start()
             await write(str(os.getpid()).encode(), more=False)
             await gate()
+            if "exit" in query:
+                os._exit(3)
+            if "fail" in query:
+                raise ValueError("failed in the background")
+            if "marker" in query:
+                await asyncio.to_thread(Path(query["marker"]).touch)
         case "/until-told":
             await start()
             await write(str(os.getpid()).encode())
