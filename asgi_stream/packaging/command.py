@@ -22,6 +22,7 @@ from asgi_stream.packaging import checks, dependencies, interpreter, own, projec
 from asgi_stream.packaging.entries import collect, largest, timestamp, write_folder, write_zip
 from asgi_stream.packaging.errors import Refused, UsageError
 from asgi_stream.packaging.target import MB, UPLOAD_LIMIT, VERSIONS, Target
+from asgi_stream.packaging.unread import unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,6 +151,8 @@ class _Package:
         return version
 
     def _install(self, packages: Path, scratch: Path, python: Interpreter | None) -> None:
+        if reason := unread(self.requirements, self.project):
+            self._refuse(reason)
         if self.requirements is None:
             _tell("requirements", "none: there is neither a requirements.txt nor a pyproject.toml")
             return

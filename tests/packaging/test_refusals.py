@@ -181,6 +181,45 @@ def test_requirements_that_cannot_be_had(project: Path) -> None:
     assert "No matching distribution found for nowhere-to-be-found" in said
 
 
+PROJECT = '[project]\nname = "shop"\nversion = "1.0"\ndependencies = ["greeting"]\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place", "command"),
+    [
+        ("pyproject.toml", "[tool.uv.sources]\ngreeting = { workspace = true }", "[tool.uv.sources]", "uv export "),
+        ("poetry.lock", "", "poetry.lock", "poetry export "),
+        ("Pipfile", "[packages]", "Pipfile", "pipenv requirements > "),
+    ],
+)
+def test_dependencies_that_pip_does_not_read(tmp_path: Path, name: str, text: str, place: str, command: str) -> None:
+    """And the way round: a requirements.txt is taken, or any file that is named. `test_parts` has all the places."""
+    project = make_project(tmp_path)
+    (project / "requirements.txt").unlink()
+    (project / "pyproject.toml").write_text(PROJECT)
+    with (project / name).open("a") as file:
+        file.write(text)
+    arguments = ("shop.main:handler", "-o", "new")
+    said = refused(project, *arguments)
+    assert f"refused: {place} belongs to the project's dependencies, and pip does not read it" in said
+    assert f"\n  {command}" in said
+    (project / "exported.txt").write_text("greeting==1.0\n")
+    assert "exported.txt, by pip: greeting 1.0" in made(project, *arguments, "--requirements", "exported.txt")
+    (project / "exported.txt").rename(project / "requirements.txt")
+    assert "requirements.txt, by pip: greeting 1.0" in made(project, *arguments)
+
+
+def test_a_layers_function_needs_no_dependencies(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    made(project, "--kind", "layer")
+    (project / "requirements.txt").unlink()
+    (project / "pyproject.toml").write_text(PROJECT)
+    (project / "uv.lock").write_text("")
+    made(project, "shop.main:handler", "--layer", "build/layer.zip")
+    assert "refused: uv.lock" in refused(project, "--kind", "layer", "-o", "new")
+    assert "warning: uv.lock" in made(project, "--kind", "layer", "--force", "-o", "new")
+
+
 def test_a_dependency_and_the_app_of_the_same_name(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     (project / "greeting").mkdir()
