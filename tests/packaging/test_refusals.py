@@ -16,7 +16,7 @@ import asgi_stream
 from asgi_stream.cli import main
 from asgi_stream.packaging import checks
 from asgi_stream.packaging.target import MB
-from tests.packaging.support import BARE_APP, VERSION, contents, made, make_project, make_wheel, package
+from tests.packaging.support import BARE_APP, VERSION, contents, made, make_project, make_wheel, package, unpack
 from tests.support.dev import COMMAND, environment
 
 HANDLER = "main:handler"
@@ -143,6 +143,47 @@ def test_what_an_app_writes_when_it_is_imported_is_not_packaged(project: Path) -
     with zipfile.ZipFile(project / "build" / "function.zip") as archive:
         assert "main.py" in archive.namelist()
         assert "written" not in archive.namelist()
+
+
+CHANGES = """
+import os, pathlib, shutil, sys
+import greeting
+SECRET = os.environ["SECRET"]
+pathlib.Path(__file__).write_text(SECRET)
+pathlib.Path(greeting.__file__).write_text(SECRET)
+with open("shop/page.html", "a") as file:
+    file.write(SECRET)
+os.chmod("shop/page.html", 0o755)
+pathlib.Path("shop/settings.py").write_text(SECRET)
+sys.dont_write_bytecode = False
+import shop.other
+os.unlink("data/prices.json")
+os.symlink("/etc/hostname", "data/prices.json")
+shutil.rmtree("greeting-1.0.dist-info")
+"""
+
+
+@pytest.mark.parametrize("kind", ["zip", "container"])
+def test_an_import_changes_nothing_of_the_package(tmp_path: Path, kind: str) -> None:
+    """Of the app's files, of a dependency's: rewritten, deleted, replaced by a link, and new ones."""
+    project = make_project(tmp_path)
+    (project / "shop" / "other.py").write_text("")
+    arguments = ("shop.main:handler", "--kind", kind, "--include", "data")
+    artifact = project / "build" / {"zip": "function.zip", "container": "container"}[kind]
+    packed = []
+    for number, source in enumerate((BARE_APP, f"{CHANGES}{BARE_APP}")):
+        (project / "shop" / "main.py").write_text(source)
+        made(project, *arguments, SECRET="of the builder")
+        place = unpack(artifact, tmp_path / f"unpacked{number}") if kind == "zip" else artifact
+        packed.append((contents(place), {path: path.stat().st_mode for path in place.rglob("*.html")}))
+    (harmless, _), (changing, modes) = packed
+    assert changing.keys() == harmless.keys()
+    differ = {name for name in harmless if harmless[name] != changing[name]}
+    assert {Path(name).name.partition(".")[0] for name in differ} == {"main"}
+    (main,) = (data for name, data in changing.items() if name.endswith("main.py"))
+    assert main.decode() == f"{CHANGES}{BARE_APP}"
+    assert {oct(mode & 0o777) for mode in modes.values()} == {"0o644"}
+    assert b"of the builder" not in b"".join(changing.values())
 
 
 def test_boto3_is_warned_of_where_aws_has_it(project: Path) -> None:
