@@ -203,7 +203,7 @@ def _header(text: str) -> tuple[bytes, bytes]:
     name, separator, value = text.partition(":")
     if not separator or not name.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not a header: write 'name: value'")
-    return name.strip().encode("latin-1", "replace"), value.strip().encode("latin-1", "replace")
+    return name.strip().encode("latin-1", "replace"), value.strip(" \t").encode("latin-1", "replace")
 
 
 def _data(text: str) -> bytes:

@@ -151,12 +151,12 @@ class Config(Record):
         A body that has a content coding is binary (RFC 9110, 8.4), and so is text in a charset such as UTF-16, in which
         ASCII characters are other bytes.
         """
-        if content_encoding.strip().lower() not in ("", "identity"):
+        if content_encoding.strip(" \t").lower() not in ("", "identity"):
             return False
-        content_type = content_type.strip().lower()
+        content_type = content_type.strip(" \t").lower()
         media_type, *parameters = content_type.split(";")
         suffixes = tuple(entry for entry in self.text_mime_types if entry.startswith("+"))
-        if not content_type.startswith(self.text_mime_types) and not media_type.rstrip().endswith(suffixes):
+        if not content_type.startswith(self.text_mime_types) and not media_type.rstrip(" \t").endswith(suffixes):
             return False
         return all(_has_ascii(parameter) for parameter in parameters)
 
@@ -164,7 +164,7 @@ class Config(Record):
 def _has_ascii(parameter: str) -> bool:
     """False for a ``charset`` parameter of a content type that names an encoding in which ``a`` is another byte."""
     name, _, value = parameter.partition("=")
-    if name.strip() != "charset":
+    if name.strip(" \t") != "charset":
         return True
     try:
         return b"a".decode(value.strip(" \t\"'")) == "a"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -64,6 +65,27 @@ def test_the_variable_is_the_invocations_and_leaves_no_memory_behind() -> None:
     }
     assert facts == {name: [value, value] for name, value in expected.items()} | {"removed": [None, "None"]}
     assert grown < 512  # KiB
+
+
+@pytest.mark.parametrize("before", [0, trace.PLAIN], ids=["plain", "by putenv"])
+@pytest.mark.parametrize("value", ["Root=\0", "\0", "Root=\xa0"], ids=ascii)
+def test_a_value_that_no_variable_can_have_ends_nothing(value: str, before: int) -> None:
+    """Where the locale's encoding is ASCII."""
+    program = f"""
+import os
+from asgi_stream.runtime import trace
+
+for number in range({before}):
+    trace.set_trace_id(f"Root={{number}}")
+trace.set_trace_id("Root=1")
+trace.set_trace_id({value!a})
+print(os.environ.get(trace.NAME))
+trace.set_trace_id("Root=2")
+print(os.environ.get(trace.NAME))
+"""
+    ascii_ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ascii_)
+    assert run.stdout == "None\nRoot=2\n", run.stderr
 
 
 def test_the_environment_outlives_the_module() -> None:

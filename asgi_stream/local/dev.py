@@ -88,3 +88,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are ours: the children have to end as well."""
         yield
+
+    def install_signal_handlers(self) -> None:
+        """The same for uvicorn before 0.29."""

@@ -27,16 +27,22 @@ class RegistrationRefused(Exception):
 
 
 class Extension:
-    """One registered extension: `polled` once it has asked for an event, `events` what waits for it."""
+    """One registered extension: `polls` while its request for an event is open, `events` are those to come."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, gets_invoke: bool) -> None:
         self.name = name
-        self.polled = False
+        self.gets_invoke = gets_invoke
+        self.polls = False
         self.events: deque[Mapping[str, Any]] = deque()
+
+    def take(self) -> Mapping[str, Any]:
+        """Returns the event that goes out in reply to the poll."""
+        self.polls = False
+        return self.events.popleft()
 
 
 class Extensions:
-    """All extensions of one environment, by their identifiers. INVOKE events are taken note of, and never sent."""
+    """All extensions of one environment, by their identifiers."""
 
     def __init__(self) -> None:
         self._registered: dict[str, Extension] = {}
@@ -48,8 +54,8 @@ class Extensions:
 
     @property
     def ready(self) -> bool:
-        """Whether each has asked for an event: Lambda's init lasts until then."""
-        return all(extension.polled for extension in self._registered.values())
+        """Whether each has an open poll and no event to come: Lambda's init, and an invocation, last until then."""
+        return all(extension.polls and not extension.events for extension in self._registered.values())
 
     def register(self, name: str | None, body: bytes, *, closed: bool) -> str:
         """Returns the new extension's identifier. Raises RegistrationRefused.
@@ -60,21 +66,18 @@ class Extensions:
             raise RegistrationRefused("Extension.RegistrationClosed", "Extension registration closed already")
         if not name:
             raise RegistrationRefused("Extension.InvalidExtensionName", "Empty extension name")
-        try:
-            events = json.loads(body)["events"]
-            unknown = [event for event in events if event not in EVENTS]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise RegistrationRefused("InvalidRequestFormat", "the body is not {'events': […]}") from None
-        if unknown:
-            raise RegistrationRefused("Extension.InvalidEventType", f"{unknown[0]}: not for an internal extension")
+        events = _read_events(body)
+        for event in events:
+            if event not in EVENTS:
+                raise RegistrationRefused("Extension.InvalidEventType", f"{event}: not for an internal extension")
         if name in self.names:
             raise RegistrationRefused("Extension.InvalidExtensionState", "Extension with this name already registered")
         identifier = secrets.token_hex(16)
-        self._registered[identifier] = Extension(name)
+        self._registered[identifier] = Extension(name, gets_invoke="INVOKE" in events)
         return identifier
 
-    def poll(self, identifier: str | None) -> deque[Mapping[str, Any]]:
-        """Takes note that the extension is ready; returns what (will) wait for it. Raises RegistrationRefused."""
+    def poll(self, identifier: str | None) -> Extension:
+        """Records that the extension polls for an event; returns the extension. Raises RegistrationRefused."""
         if identifier is None:
             raise RegistrationRefused(
                 "Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header"
@@ -82,10 +85,26 @@ class Extensions:
         extension = self._registered.get(identifier)
         if extension is None:
             raise RegistrationRefused("Extension.UnknownExtensionIdentifier", f"Unknown extension {identifier}")
-        extension.polled = True
-        return extension.events
+        if extension.polls:
+            raise RegistrationRefused(
+                "Extension.InvalidExtensionState", f"State transition from Ready to Ready failed for {extension.name}"
+            )
+        extension.polls = True
+        return extension
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Lets an event wait for every extension."""
+        """Lets an event wait for every extension; INVOKE for those that have registered for it."""
         for extension in self._registered.values():
-            extension.events.append(event)
+            if extension.gets_invoke or event["eventType"] != "INVOKE":
+                extension.events.append(event)
+
+
+def _read_events(body: bytes) -> list[str]:
+    """The events in a registration, none where it names none. Raises RegistrationRefused."""
+    try:
+        events = json.loads(body).get("events") or []
+    except (ValueError, AttributeError, RecursionError):
+        events = None
+    if not isinstance(events, list) or not all(isinstance(event, str) for event in events):
+        raise RegistrationRefused("InvalidRequestFormat", "the body is not {'events': […]}")
+    return events

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from asgi_stream.local.function_url import Request, build_event
+from asgi_stream.local.function_url import Request, build_event, trace_id_of
 from asgi_stream.local.pool import Throttled
 from asgi_stream.local.relay import relay
 from asgi_stream.local.terminal import tell, warn
@@ -63,9 +63,7 @@ class FrontEnd:
             await client.refuse(JSONResponse({"Message": f"Request must be smaller than {MAX_EVENT} bytes"}, 413))
             return
         try:
-            invocation = await self._pool.invoke(
-                payload, request_id=request_id, trace_id=event["headers"]["x-amzn-trace-id"]
-            )
+            invocation = await self._pool.invoke(payload, request_id=request_id, trace_id=trace_id_of(event))
         except Throttled:
             body = {
                 "Reason": "ConcurrentInvocationLimitExceeded",
@@ -162,9 +160,12 @@ class _Client:
             return
         try:
             await self._send(message)
-        except OSError:
-            # ASGI's sign that the client has gone; the function is not to notice.
+        except Exception as error:
+            # OSError is ASGI's sign that the client has gone. The server raises others for what the protocol does not
+            # allow, such as a body in a response to CONNECT. The function must not notice either.
             self._gone = True
+            if not isinstance(error, OSError):
+                warn(f"asgi-stream: {self.name}: the response could not be sent: {error}")
 
     def summary(self) -> str:
         """One line for the terminal."""

@@ -6,6 +6,7 @@ Source: the Lambda developer guide, "Invoking Lambda function URLs", payload for
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 URL_ID = "asgistreamlocal"
 REGION = "us-east-1"
 
+# RFC 9110, 5.6.3: what may be around a field value. Without it, str.strip() also takes the obs-text 0x85 and 0xA0.
+OWS = " \t"
+
+# A client writes this header, and Lambda hands its value to the function's process in a header. X-Ray's have 75 bytes.
+_TRACE_ID = re.compile(r"[\x20-\x7e]{1,1024}")
 _HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "trailers", "transfer-encoding", "upgrade", "expect")
 )
@@ -28,6 +34,12 @@ _TEXT_TYPES = frozenset(("application/json", "application/javascript", "applicat
 def new_trace_id() -> str:
     """Returns an X-Ray trace header, `Root=1-<8 hex: epoch seconds>-<24 hex>`."""
     return f"Root=1-{int(datetime.now(UTC).timestamp()):08x}-{secrets.token_hex(12)}"
+
+
+def trace_id_of(event: Mapping[str, Any]) -> str:
+    """Returns the trace of the invocation for an event: that of its header, or a new one where that is not usable."""
+    trace_id: str = event["headers"]["x-amzn-trace-id"]
+    return trace_id if _TRACE_ID.fullmatch(trace_id) else new_trace_id()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +121,7 @@ def _event_headers(request: Request) -> tuple[dict[str, str], list[str]]:
     cookie_headers = []
     chunked = False
     for raw_name, raw_value in request.headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        name, value = raw_name.lower().decode("latin-1"), raw_value.decode("latin-1")
         if name == "cookie":
             cookie_headers.append(value)
         elif is_hop_by_hop(name):
@@ -125,8 +137,8 @@ def _event_headers(request: Request) -> tuple[dict[str, str], list[str]]:
     headers["x-forwarded-port"] = str(request.port)
     headers["x-forwarded-proto"] = request.scheme
     headers.setdefault("x-amzn-trace-id", new_trace_id())
-    cookies = [part.strip() for header in cookie_headers for part in header.split(";") if part.strip()]
-    return headers, cookies
+    parts = [part.strip(OWS) for header in cookie_headers for part in header.split(";")]
+    return headers, [part for part in parts if part]
 
 
 def is_hop_by_hop(name: str) -> bool:
@@ -143,7 +155,7 @@ def _lossy_query(raw_query: str) -> dict[str, str]:
 
 def _event_body(body: bytes, headers: dict[str, str]) -> tuple[str, bool]:
     """Returns (`body`, `isBase64Encoded`). Form posts are base64, as on AWS."""
-    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = headers.get("content-type", "").partition(";")[0].strip(OWS).lower()
     is_text = media_type.startswith("text/") or media_type in _TEXT_TYPES or media_type.endswith(("+json", "+xml"))
     if is_text and "content-encoding" not in headers:
         try:

@@ -104,6 +104,7 @@ class Invocation:
         self._head: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._pieces: deque[Piece] = deque()
         self._held = 0
+        self._abandoned = False
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._finished = asyncio.Event()
@@ -146,6 +147,13 @@ class Invocation:
             reported_by=error.reported_by if error else "response",
         )
 
+    def abandon(self) -> None:
+        """The consumer reads no further: what still comes is dropped, and the producer waits for nothing."""
+        self._abandoned = True
+        self._pieces.clear()
+        self._held = 0
+        self._room.set()
+
     async def finished(self) -> None:
         """Waits until the producer has ended, whether or not the pieces have been taken."""
         await self._finished.wait()
@@ -157,10 +165,12 @@ class Invocation:
         self._head.set_result(head)
 
     async def put(self, data: bytes, *, chunk_start: bool, chunk_end: bool) -> None:
-        """Hands a piece over; waits while the consumer holds too many bytes unread."""
+        """Hands a piece over; waits while too many bytes are unread. Drops it if the consumer reads no further."""
         while self._held >= HIGH_WATER:
             self._room.clear()
             await self._room.wait()
+        if self._abandoned:
+            return
         self._pieces.append(Piece(data, chunk_start, chunk_end, time.monotonic()))
         self._held += len(data)
         self._news.set()

@@ -15,7 +15,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from asgi_stream.local.environment import Environment
-from asgi_stream.local.function_url import build_event
+from asgi_stream.local.function_url import build_event, trace_id_of
 from asgi_stream.local.relay import relay
 from asgi_stream.local.runtime_api import EnvironmentFailed
 from asgi_stream.local.signals import on_ending
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def run(handler: str, request: Request, timeout: float) -> int:
     """Runs one request; `timeout` is the function's, in seconds.
 
-    Returns the exit code: 0, 1 if the function failed or nobody reads on, 130 after a signal.
+    Returns the exit code: 0; 1 if the function failed, also after its response, or the output is closed; 130 after a
+    signal.
     """
     try:
         return asyncio.run(_invoke(handler, request, timeout))
@@ -57,9 +58,14 @@ async def _invoke(handler: str, request: Request, timeout: float) -> int:  # noq
             invocation = await environment.invoke(
                 json.dumps(event).encode(),
                 request_id=request_id,
-                trace_id=event["headers"]["x-amzn-trace-id"],
+                trace_id=trace_id_of(event),
             )
             trouble = await relay(invocation, _Terminal(since))
+            try:
+                # What the app does after its response is a part of the invocation, as on Lambda.
+                await environment.idle()
+            except EnvironmentFailed as failure:
+                trouble = trouble or str(failure.error)
     if trouble is not None:
         warn(f"asgi-stream: {request.method} {request.raw_path.decode('ascii')}: {trouble}")
     return 0 if trouble is None else 1

@@ -75,7 +75,12 @@ class Pool:
             if self._full:
                 raise Throttled
             environment = await self._create()
-        invocation = await environment.invoke(event, **options)
+        try:
+            invocation = await environment.invoke(event, **options)
+        except BaseException:
+            self._free.append(environment)  # it has not been given anything
+            self._freed.set()
+            raise
         _spawn(self._settle(environment, invocation), self._watches)
         return invocation
 
@@ -105,8 +110,8 @@ class Pool:
             environment = self._free.pop()
             if environment.failure is None:
                 return environment
-            self._report(environment.failure)
             self._drop(environment)
+            self._report(environment.failure)
         return None
 
     @property
@@ -134,17 +139,17 @@ class Pool:
         except EnvironmentFailed as failure:
             if environment in self._free:
                 self._free.remove(environment)
-                self._report(failure.error)
                 self._drop(environment)
+                self._report(failure.error)
 
     async def _settle(self, environment: Environment, invocation: Invocation) -> None:
         await invocation.finished()
         try:
             await environment.idle()
         except EnvironmentFailed as failure:
+            self._drop(environment)
             if invocation.end is None or invocation.end.error is not failure.error:
                 self._report(failure.error)
-            self._drop(environment)
         else:
             self._free.append(environment)
             self._freed.set()

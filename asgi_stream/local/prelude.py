@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from asgi_stream.local.function_url import is_hop_by_hop
+from asgi_stream.local.function_url import OWS, is_hop_by_hop
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -18,8 +18,8 @@ DELIMITER = b"\x00" * 8
 # Lambda documents no limit on a Function URL's prelude; this one only keeps memory bounded.
 MAX_PRELUDE = 1024 * 1024
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class InvalidPrelude(ValueError):
@@ -46,7 +46,7 @@ class ResponseDecoder:
     def __init__(self, mode: str, content_type: str | None) -> None:
         self.start: ResponseStart | None = None
         self._buffer = bytearray()
-        media_type = (content_type or "").partition(";")[0].strip().lower()
+        media_type = (content_type or "").partition(";")[0].strip(OWS).lower()
         if mode != "streaming":
             self.start = _verbatim(content_type or "application/json")
         elif media_type != INTEGRATION_RESPONSE:
@@ -106,12 +106,12 @@ def parse_prelude(data: bytes) -> ResponseStart:
 
 
 def _field(name: str, value: object) -> tuple[bytes, bytes]:
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise InvalidPrelude(f"{name!r} is not a header name")
-    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
+    if not isinstance(value, str) or not FIELD_VALUE.fullmatch(value):
         raise InvalidPrelude(f"the value {value!r} of header {name!r} is not a string of header characters")
     lower = name.lower()
     if lower == "content-length":
         # A streamed response is chunked; AWS keeps the app's claim under this name.
         lower = "x-amzn-remapped-content-length"
-    return lower.encode("ascii"), value.strip().encode("latin-1")
+    return lower.encode("ascii"), value.strip(OWS).encode("latin-1")

@@ -24,8 +24,16 @@ class Client(Protocol):
 async def relay(invocation: Invocation, client: Client) -> str | None:
     """Relays a response to its end. Returns what went wrong, for the terminal; None if nothing did.
 
-    The function is always read to its end: like on AWS it runs on, whatever has become of its client.
+    The function is always read to its end, also when this raises what the client raises: as on AWS it runs on
+    without its client.
     """
+    try:
+        return await _relay(invocation, client)
+    finally:
+        invocation.abandon()
+
+
+async def _relay(invocation: Invocation, client: Client) -> str | None:
     head = await invocation.head()
     if head.mode is None:
         return str(head.error)

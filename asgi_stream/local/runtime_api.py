@@ -2,8 +2,8 @@
 
 What is allowed when stands in `lifecycle`; all else is answered with
 403 InvalidStateTransition, as Lambda does. Sources: the Lambda developer guide, "Using the Lambda runtime API",
-and the behaviour of AWS's own server. Internal extensions may register (`extensions`), and SnapStart's restore is
-served; Managed Instances are not.
+and the behaviour of AWS's own server. Internal extensions may register (`extensions`) and get INVOKE; SnapStart's
+restore is served; Managed Instances are not.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import contextlib
 import json
 import re
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from asgi_stream.local.extensions import Extensions, RegistrationRefused
 from asgi_stream.local.function_error import ERROR_TYPE, FunctionError, from_body, from_trailers
+from asgi_stream.local.function_url import OWS
 from asgi_stream.local.http import HttpConnection, Truncated
 from asgi_stream.local.invocation import End, Ending, Head, Invocation
 from asgi_stream.local.lifecycle import TRANSITIONS, Call, State
 from asgi_stream.local.limits import LONGEST_TIMEOUT
+from asgi_stream.local.prelude import FIELD_VALUE, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +35,11 @@ MODE_HEADER = "lambda-runtime-function-response-mode"
 DEADLINE_HEADER = "Lambda-Runtime-Deadline-Ms"
 TIMED_OUT = "Sandbox.Timedout"
 
+# The headers of a reply to `/next`: less than any runtime's HTTP client takes (Node.js: 16 KiB in all). Bytes.
+MAX_HEADERS = 8 * 1024
+
+_NUMBER = re.compile("[0-9]{1,18}")
+_REQUEST_ID = re.compile(r"[\w.:~-]{1,256}", re.ASCII)
 _INVOCATION_PATH = re.compile(r"/2018-06-01/runtime/invocation/([^/]+)/(response|error)")
 
 
@@ -55,6 +63,7 @@ class RuntimeApiServer:
         self.extensions = Extensions()
         self._invocation: Invocation | None = None
         self._answering: asyncio.Task[Any] | None = None
+        self._handed_out: Invocation | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -110,7 +119,9 @@ class RuntimeApiServer:
         then, the environment fails with Sandbox.Timedout, and its process has to be ended. Without it nothing ends, and
         `deadline_ms`, in milliseconds since the epoch, is what the runtime is told. `headers` adds to or replaces those
         of the reply to `/next` (None: leaves it out). If the environment has failed, or fails, the invocation's head is
-        that error. Raises RuntimeError while an earlier invocation has not ended.
+        that error. Raises RuntimeError while an earlier invocation has not ended, and ValueError for what cannot be in
+        the head of the reply, which would end the function's process: control characters, more than MAX_HEADERS bytes,
+        a `request_id` that is not part of a path.
         """
         if self._invocation is not None and self._invocation.end is None:
             raise RuntimeError("an execution environment runs one invocation at a time")
@@ -121,7 +132,8 @@ class RuntimeApiServer:
             "Content-Type": "application/json",
             **(headers or {}),
         }
-        present = {name: value for name, value in fields.items() if value is not None}
+        present = {name: value.strip(OWS) for name, value in fields.items() if value is not None}
+        _check_headers(present, request_id)
         invocation = self._invocation = Invocation(event, present, request_id, timeout)
         if self.failure is not None:
             invocation.finish(End(Ending.ERROR, self.failure))
@@ -146,7 +158,7 @@ class RuntimeApiServer:
             raise RuntimeError(f"the environment is {self.state.name}, not waiting for a restore")
 
     def send_event(self, event: Mapping[str, Any]) -> None:
-        """Hands `event` to every registered extension, whatever it registered for."""
+        """Hands `event` to every registered extension; INVOKE to those that have registered for it."""
         self.extensions.send(event)
         self._wake()
 
@@ -175,18 +187,18 @@ class RuntimeApiServer:
         if state is State.RESPONDED and self.failure is not None:
             state = State.FAILED
         self.state = state
-        if state in (State.IDLE, State.FAILED) and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._wake()
         return True
 
-    def _start_clock(self, invocation: Invocation) -> None:
-        """The event goes out now, perhaps once more."""
-        if invocation.timeout is None or self._timer is not None:
+    def _hand_out(self, invocation: Invocation) -> None:
+        """The event goes out now, perhaps once more. With the first time begins what Lambda calls the invoke phase."""
+        if self._handed_out is invocation:
             return
-        invocation.headers[DEADLINE_HEADER] = str(_in_ms(invocation.timeout))
-        self._timer = asyncio.get_running_loop().call_later(invocation.timeout, self._time_out, invocation)
+        self._handed_out = invocation
+        if invocation.timeout is not None:
+            invocation.headers[DEADLINE_HEADER] = str(_in_ms(invocation.timeout))
+            self._timer = asyncio.get_running_loop().call_later(invocation.timeout, self._time_out, invocation)
+        self.send_event(_invoke_event(invocation))
 
     def _time_out(self, invocation: Invocation) -> None:
         message = f"RequestId: {invocation.request_id} Error: Task timed out after {invocation.timeout:.2f} seconds"
@@ -199,6 +211,11 @@ class RuntimeApiServer:
                 self._answering.cancel()
 
     def _wake(self) -> None:
+        # The function's timeout covers its extensions too.
+        over = self.state is State.FAILED or (self.state is State.IDLE and self.extensions.ready)
+        if over and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -258,13 +275,16 @@ class RuntimeApiServer:
             self._step(Call.INVOKE)
         # An event is handed out once init is over, which it is when every extension polls too.
         await self._until(
-            lambda: self.state is State.FAILED or (self.state is not State.IDLE and self.extensions.ready)
+            lambda: (
+                self.state is State.FAILED
+                or (self.state is not State.IDLE and (self.extensions.ready or self._handed_out is self._invocation))
+            )
         )
         invocation = self._invocation
         if self.state is State.FAILED or invocation is None:
             await self._refuse_state(http, Call.NEXT)
         else:
-            self._start_clock(invocation)
+            self._hand_out(invocation)
             headers = {"Lambda-Runtime-Aws-Request-Id": invocation.request_id, **invocation.headers}
             await http.reply(200, invocation.event, headers)
 
@@ -283,7 +303,7 @@ class RuntimeApiServer:
         except Truncated as error:
             self._truncated(invocation, error)
             raise
-        announced = {name.strip().lower() for name in (_header(request, "trailer") or "").split(",")}
+        announced = {name.strip(OWS).lower() for name in (_header(request, "trailer") or "").split(",")}
         trailers = {name: value for name, value in http.trailers.items() if streaming and name in announced}
         reported = from_trailers(trailers)
         self._end(invocation, End(Ending.TRAILERS, reported) if reported else End(Ending.CLEAN))
@@ -337,16 +357,17 @@ class RuntimeApiServer:
         await http.reply(200, about, {"Content-Type": "application/json", "Lambda-Extension-Identifier": identifier})
 
     async def _next_event(self, http: HttpConnection, request: h11.Request) -> None:
-        """`GET /extension/event/next`: open until `send_event`."""
+        """`GET /extension/event/next`: open until the next invocation, or `send_event`."""
         await http.read_body()
         try:
-            events = self.extensions.poll(_header(request, "lambda-extension-identifier"))
+            extension = self.extensions.poll(_header(request, "lambda-extension-identifier"))
         except RegistrationRefused as refused:
             await _refuse(http, 403, refused.error_type, str(refused))
             return
         self._wake()
-        await self._until(lambda: bool(events))
-        await http.reply(200, json.dumps(events.popleft()).encode(), {"Content-Type": "application/json"})
+        await self._until(lambda: bool(extension.events))
+        headers = {"Content-Type": "application/json", "Lambda-Extension-Event-Identifier": str(uuid.uuid4())}
+        await http.reply(200, json.dumps(extension.take()).encode(), headers)
 
     async def _claim(self, http: HttpConnection, request_id: str, call: Call, *, valid: bool) -> Invocation | None:
         """Returns the invocation that may now be answered; or refuses, and returns None.
@@ -392,6 +413,30 @@ class RuntimeApiServer:
 def _in_ms(seconds: float) -> int:
     """The time that many seconds from now, in milliseconds since the epoch."""
     return int((time.time() + seconds) * 1000)
+
+
+def _invoke_event(invocation: Invocation) -> dict[str, Any]:
+    """What an extension gets. Source: the Lambda developer guide, "Extensions API reference", Next."""
+    headers = invocation.headers
+    deadline = headers.get(DEADLINE_HEADER, "")
+    return {
+        "eventType": "INVOKE",
+        "deadlineMs": int(deadline) if _NUMBER.fullmatch(deadline) else _in_ms(LONGEST_TIMEOUT),
+        "requestId": invocation.request_id,
+        "invokedFunctionArn": headers.get("Lambda-Runtime-Invoked-Function-Arn", ""),
+        "tracing": {"type": "X-Amzn-Trace-Id", "value": headers.get("Lambda-Runtime-Trace-Id", "")},
+    }
+
+
+def _check_headers(headers: Mapping[str, str], request_id: str | None) -> None:
+    """Raises ValueError for what the function's process could not read."""
+    for name, value in headers.items():
+        if not (TOKEN.fullmatch(name) and FIELD_VALUE.fullmatch(value)):
+            raise ValueError(f"the header {name} of an invocation cannot have the value {value!r:.100}")
+    if (size := sum(len(name) + len(value) for name, value in headers.items())) > MAX_HEADERS:
+        raise ValueError(f"the headers of an invocation have {size} bytes, and may have {MAX_HEADERS}")
+    if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
+        raise ValueError(f"{request_id!r:.100} is not the id of an invocation")
 
 
 async def _refuse(http: HttpConnection, status: int, error_type: str, message: str) -> None:

@@ -22,6 +22,7 @@ from asgi_stream.packaging import checks, dependencies, interpreter, own, projec
 from asgi_stream.packaging.entries import collect, largest, timestamp, write_folder, write_zip
 from asgi_stream.packaging.errors import Refused, UsageError
 from asgi_stream.packaging.target import MB, UPLOAD_LIMIT, VERSIONS, Target
+from asgi_stream.packaging.unread import unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,8 +122,10 @@ class _Package:
             in_layers = sum(entry.size for layer in layers for entry in collect(layer))
             for reason in checks.refusals(entries, self.target, in_layers):
                 self._refuse(reason)
+            made = self._write(entries, scratch)
+            # After the bytes have been read: an app may write in its own folder when it is imported.
             self._import(python, [packages, *(layer / "python" for layer in layers)], scratch)
-            self._write(entries, scratch, in_layers)
+            self._put_in_place(made, entries, in_layers)
 
     @property
     def _handler(self) -> str:
@@ -150,6 +153,8 @@ class _Package:
         return version
 
     def _install(self, packages: Path, scratch: Path, python: Interpreter | None) -> None:
+        if reason := unread(self.requirements, self.project):
+            self._refuse(reason)
         if self.requirements is None:
             _tell("requirements", "none: there is neither a requirements.txt nor a pyproject.toml")
             return
@@ -264,16 +269,21 @@ class _Package:
                 "a file by --include; set the variables that the app reads"
             )
 
-    def _write(self, entries: Sequence[Entry], scratch: Path, in_layers: int) -> None:
-        layout, when = self.target.layout, timestamp(os.environ)
-        made, place = scratch / layout.artifact, self.output / layout.artifact
+    def _write(self, entries: Sequence[Entry], scratch: Path) -> Path:
+        made = scratch / self.target.layout.artifact
+        write = write_folder if self.options.kind == "container" else write_zip
+        write(entries, made, timestamp(os.environ))
+        return made
+
+    def _put_in_place(self, made: Path, entries: Sequence[Entry], in_layers: int) -> None:
+        layout = self.target.layout
+        place = self.output / layout.artifact
         unzipped = f"unzipped {_size(sum(entry.size for entry in entries))}"
         if in_layers:
             unzipped += f" and {_size(in_layers)} in layers"
         biggest = ", ".join(f"{name} {_size(size)}" for name, size in largest(entries, layout.root))
         if self.options.kind == "container":
-            write_folder(entries, made, when)
-            old = scratch / "old"
+            old = made.with_name("old")
             if place.exists():
                 if not _is_context(place):
                     raise Refused(f"{place} is in the way, and this command has not made it")
@@ -281,7 +291,6 @@ class _Package:
             made.rename(place)
             _tell("size", f"{unzipped}; a container image may have 10 GB")
         else:
-            write_zip(entries, made, when)
             size = made.stat().st_size
             made.replace(place)
             _tell("size", f"zipped {_size(size)} of 50 MB, {unzipped} of 250 MB")

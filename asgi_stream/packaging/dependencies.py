@@ -102,9 +102,10 @@ def install(command: list[str], requirements: Path, wheels: Path, project: Path)
         check=False,
     )
     if run.returncode:
-        raise Refused(
-            f"the dependencies could not be installed; only wheels are taken, none is built:\n{run.stdout.strip()}"
-        )
+        said = run.stdout.strip()
+        if "Building source distributions is disabled" in said:  # by uv; pip builds folders and repositories
+            said += "\nA line --no-binary NAME in the requirements file lets uv build a folder or a repository"
+        raise Refused(f"the dependencies could not be installed; only wheels are taken, none is built:\n{said}")
 
 
 def prune(folder: Path) -> None:

@@ -130,7 +130,7 @@ def _keeps_alive(headers: Mapping[str, str], is_1_1: bool) -> bool:
     connection = headers.get("connection")
     if not connection:
         return is_1_1
-    tokens = {token.strip().lower() for token in connection.split(",")}
+    tokens = {token.strip(" \t").lower() for token in connection.split(",")}
     return "close" not in tokens and (is_1_1 or "keep-alive" in tokens)
 
 

@@ -25,18 +25,24 @@ _write: Callable[[bytes], None] | None = None
 
 
 def set_trace_id(value: str | None) -> None:
-    """Sets the variable, for ``os.environ``, for C code and for child processes alike; None removes it."""
+    """Sets the variable, for ``os.environ``, for C code and for child processes alike; None removes it.
+
+    A value that no variable can have (NUL, or what the locale's encoding lacks) removes it too.
+    """
     global _values, _write
-    if value is None:
+    if value is None or "\0" in value:
         os.environ.pop(NAME, None)
         return
     _values += 1
     if _values == PLAIN:
         _write = _writer()
-    if _write is None or len(encoded := os.fsencode(value)) > LONGEST:
-        os.environ[NAME] = value
-    else:
-        _write(encoded)
+    try:
+        if _write is None or len(encoded := os.fsencode(value)) > LONGEST:
+            os.environ[NAME] = value
+        else:
+            _write(encoded)
+    except ValueError:
+        os.environ.pop(NAME, None)
 
 
 def _writer() -> Callable[[bytes], None] | None:

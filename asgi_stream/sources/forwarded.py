@@ -24,7 +24,7 @@ def read_scheme(headers: Mapping[str, str]) -> str:
 
 def read_client(forwarded_for: str) -> tuple[str, int] | None:
     """Returns (address, port) of the first in an ``x-forwarded-for``, port 0 where it has none; None for no address."""
-    address = next((part.strip() for part in forwarded_for.split(",") if part.strip()), "")
+    address = next((stripped for part in forwarded_for.split(",") if (stripped := part.strip(" \t"))), "")
     name, port = _split_port(address)
     return (name, _port(port) or 0) if name else None
 
@@ -35,7 +35,7 @@ def read_server(host: str, forwarded_port: str, scheme: str, fallback: str = "")
 
     ``fallback`` is the host where there is no Host header, or one that is a malformed IPv6 literal.
     """
-    host = host.strip()
+    host = host.strip(" \t")
     name, port = _split_port(host)
     if not host or ((":" in name or host.startswith("[")) and not _is_ipv6(name)):
         return read_server(fallback, forwarded_port, scheme) if fallback else None
@@ -74,4 +74,4 @@ def _port(text: str) -> int | None:
 
 
 def _first(listed: str) -> str:
-    return listed.partition(",")[0].strip()
+    return listed.partition(",")[0].strip(" \t")

@@ -45,6 +45,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         case "/event":
             await start(200, (b"content-type", b"application/json"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"))
             await write(json.dumps(scope["aws.event"]).encode(), more=False)
+        case "/trace":
+            await start()
+            await write(b"\n" + dict(scope["headers"])[b"x-amzn-trace-id"], more=False)
         case "/gate":
             await start()
             await write(f"{os.getpid()}\n".encode())
@@ -59,10 +62,23 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
                 await write(b"x" * 65536)
             await write(b"", more=False)
             await asyncio.to_thread(Path(query["marker"]).touch)
+        case "/large":
+            # Far more than all buffers between the function and a client hold.
+            await start()
+            for _ in range(256):
+                await write(b"x" * 65536)
+            await write(b"", more=False)
+            await asyncio.to_thread(Path(query["ended"]).write_bytes, b"ended")
         case "/background":
             await start()
             await write(str(os.getpid()).encode(), more=False)
             await gate()
+            if "exit" in query:
+                os._exit(3)
+            if "fail" in query:
+                raise ValueError("failed in the background")
+            if "marker" in query:
+                await asyncio.to_thread(Path(query["marker"]).touch)
         case "/until-told":
             await start()
             await write(str(os.getpid()).encode())

@@ -177,6 +177,44 @@ def test_invoke_shows_a_chunk_while_the_function_waits(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("then", "status", "said"),
+    [
+        ("marker", 0, ""),
+        ("fail", 0, "ValueError: failed in the background"),
+        ("exit", 1, "asgi-stream: GET /background: Runtime.ExitError: the function's process ended with status 3"),
+    ],
+)
+def test_invoke_lets_background_work_come_to_its_end(tmp_path: Path, then: str, status: int, said: str) -> None:
+    gate = make_gate(tmp_path)
+    marker = tmp_path / "marker"
+    command = [*COMMAND, "invoke", "functions:handler", f"/background?gate={gate}&{then}={marker}"]
+    with subprocess.Popen(
+        command, cwd=HERE, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        # The whole response has come, and the function waits for the test.
+        assert any(line.startswith("---") for line in process.stderr)
+        open_gate(gate)
+        _, errors = process.communicate()
+    assert process.returncode == status
+    assert said in errors
+    assert marker.exists() is (then == "marker")
+
+
+def test_invoke_ends_on_a_signal_also_after_the_response(tmp_path: Path) -> None:
+    command = [*COMMAND, "invoke", "functions:handler", f"/background?gate={make_gate(tmp_path)}"]
+    with subprocess.Popen(
+        command, cwd=HERE, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert any(line.startswith("---") for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        pid, _ = process.communicate()
+    assert process.returncode == 130
+    assert gone(int(pid))
+
+
 def test_invoke_ends_its_child_on_a_signal(tmp_path: Path) -> None:
     gate = make_gate(tmp_path)
     command = [*COMMAND, "invoke", "functions:handler", f"/gate?gate={gate}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,14 +97,135 @@ async def test_an_event_waits_for_the_end_of_init(
     event.cancel()
 
 
+INVOKE = b'{"events":["INVOKE"]}'
+
+
+async def answer(runtime: RawRuntime) -> tuple[str, asyncio.Task[Any]]:
+    """Takes an event and answers it; returns its id, and the poll for the next."""
+    _, headers, _ = await runtime.next()
+    request_id = headers["lambda-runtime-aws-request-id"]
+    assert (await runtime.post(f"invocation/{request_id}/response", b"1"))[0] == 202
+    return request_id, asyncio.create_task(runtime.next())
+
+
+async def test_an_extension_that_registered_for_it_gets_each_invocation(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    _, identifier, _ = await register(other, INVOKE)
+    async with RawRuntime(api.address) as third:
+        _, silent, _ = await register(third, name="for no event")
+        nothing = asyncio.create_task(poll(third, silent))
+        event = asyncio.create_task(poll(other, identifier))
+        next_ = asyncio.create_task(runtime.next())
+        await api.idle()
+        for request_id in ("one", "two"):
+            await api.invoke(b"{}", request_id=request_id, trace_id="Root=1", function_arn="arn", deadline_ms=123)
+            assert (await next_)[1]["lambda-runtime-aws-request-id"] == request_id
+            assert await event == (
+                200,
+                {
+                    "eventType": "INVOKE",
+                    "deadlineMs": 123,
+                    "requestId": request_id,
+                    "invokedFunctionArn": "arn",
+                    "tracing": {"type": "X-Amzn-Trace-Id", "value": "Root=1"},
+                },
+            )
+            assert (await runtime.post(f"invocation/{request_id}/response", b"1"))[0] == 202
+            event = asyncio.create_task(poll(other, identifier))
+            next_ = asyncio.create_task(runtime.next())
+            await api.idle()
+        assert not nothing.done()
+        for task in (nothing, event, next_):
+            task.cancel()
+
+
+async def test_the_reply_to_an_extension_has_an_identifier_of_its_own(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    _, identifier, _ = await register(other, INVOKE)
+    await other.begin(EVENT_NEXT, f"Lambda-Extension-Identifier: {identifier}\r\n")
+    await api.invoke(b"{}", timeout=20)
+    deadline = int((await runtime.next())[1]["lambda-runtime-deadline-ms"])
+    status, headers, body = await other.reply()
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert uuid.UUID(headers["lambda-extension-event-identifier"]).version == 4
+    assert json.loads(body)["deadlineMs"] == deadline
+
+
+async def test_an_invocation_lasts_until_the_extension_polls_again(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    _, identifier, _ = await register(other, INVOKE)
+    event = asyncio.create_task(poll(other, identifier))
+    await api.invoke(b"{}", timeout=900)
+    _, polling = await answer(runtime)
+    await event
+    await api._until(lambda: api.state is State.IDLE)
+    idle = asyncio.create_task(api.idle())
+    await asyncio.sleep(0)
+    assert not idle.done()
+    timer = api._timer
+    assert timer is not None
+    assert not timer.cancelled()  # the timeout is the extension's too
+    again = asyncio.create_task(poll(other, identifier))
+    await idle
+    assert timer.cancelled()
+    again.cancel()
+    polling.cancel()
+
+
+async def test_an_extension_that_never_polls_again_runs_into_the_timeout(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    _, identifier, _ = await register(other, INVOKE)
+    event = asyncio.create_task(poll(other, identifier))
+    invocation = await api.invoke(b"{}", timeout=900)
+    _, polling = await answer(runtime)
+    await event
+    await api._until(lambda: api.state is State.IDLE)
+    api._time_out(invocation)
+    assert (await polling)[0] == 403
+    with pytest.raises(EnvironmentFailed, match="Task timed out"):
+        await api.idle()
+
+
+async def test_an_event_that_is_handed_out_again_is_one_invocation(
+    api: RuntimeApiServer, runtime: RawRuntime, other: RawRuntime
+) -> None:
+    _, identifier, _ = await register(other, INVOKE)
+    event = asyncio.create_task(poll(other, identifier))
+    await api.invoke(b"{}", request_id="one")
+    first = await runtime.next()
+    assert await runtime.next() == first  # while the extension is still at work
+    await event
+    again = asyncio.create_task(poll(other, identifier))
+    assert await runtime.next() == first
+    assert not again.done()
+    again.cancel()
+
+
+async def test_a_second_poll_of_an_extension_is_refused(api: RuntimeApiServer, other: RawRuntime) -> None:
+    """As by AWS's own server: an extension must not give up a poll."""
+    _, identifier, _ = await register(other, INVOKE)
+    await other.begin(EVENT_NEXT, f"Lambda-Extension-Identifier: {identifier}\r\n")
+    await api._until(lambda: api.extensions.ready)
+    async with RawRuntime(api.address) as third:
+        status, reply = await poll(third, identifier)
+    assert (status, reply["errorType"]) == (403, "Extension.InvalidExtensionState")
+
+
 @pytest.mark.parametrize(
     ("body", "name", "error"),
     [
         (b'{"events":["SHUTDOWN"]}', "x", "Extension.InvalidEventType"),
+        (b'{"events":["INVOKE","SHUTDOWN"]}', "x", "Extension.InvalidEventType"),
         (b'{"events":[]}', "", "Extension.InvalidExtensionName"),
         (b"nonsense", "x", "InvalidRequestFormat"),
         (b"[]", "x", "InvalidRequestFormat"),
-        (b"{}", "x", "InvalidRequestFormat"),
+        (b"", "x", "InvalidRequestFormat"),
+        (b'{"events":"INVOKE"}', "x", "InvalidRequestFormat"),
+        (b'{"events":[1]}', "x", "InvalidRequestFormat"),
         (b'{"events":7}', "x", "InvalidRequestFormat"),
         (b'{"events":[]}', "taken", "Extension.InvalidExtensionState"),
     ],
@@ -112,6 +234,13 @@ async def test_a_registration_that_awss_server_refuses(runtime: RawRuntime, body
     assert (await register(runtime, name="taken"))[0] == 200
     status, identifier, reply = await register(runtime, body, name)
     assert (status, identifier, reply["errorType"]) == (403, None, error)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"events":null}', b'{"events":[]}', b'{"events":["INVOKE","INVOKE"]}'])
+async def test_a_registration_that_awss_server_takes(runtime: RawRuntime, body: bytes) -> None:
+    status, identifier, _ = await register(runtime, body)
+    assert status == 200
+    assert identifier
 
 
 async def test_nothing_registers_after_the_first_poll(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import h11
 import pytest
 
 from asgi_stream.local.front_end import MAX_EVENT, FrontEnd
 from asgi_stream.local.function_error import FunctionError
-from asgi_stream.local.invocation import End, Ending, Head, Invocation
+from asgi_stream.local.invocation import HIGH_WATER, End, Ending, Head, Invocation
 from asgi_stream.local.pool import Throttled
 from asgi_stream.local.prelude import DELIMITER, INTEGRATION_RESPONSE
 
@@ -51,7 +53,7 @@ class Exchange:
     """One request to the app."""
 
     def __init__(self, *script: Any) -> None:
-        self.pool = ScriptedPool(*script)
+        self.pool: Any = ScriptedPool(*script)
         self.sent: list[Any] = []
 
     async def run(
@@ -83,7 +85,7 @@ class Exchange:
             "scheme": "http",
             "http_version": "1.1",
         }
-        await FrontEnd(self.pool)(scope, receive, send)  # type: ignore[arg-type]
+        await FrontEnd(self.pool)(scope, receive, send)
 
     @property
     def status(self) -> int:
@@ -188,6 +190,68 @@ async def test_a_client_that_goes_within_its_request_invokes_nothing() -> None:
     )
     assert exchange.sent == []
     assert exchange.pool.invocations == []
+
+
+class Long:
+    """A pool of one function, whose stream is longer than what is held for a client; `ended` is set at its end."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def invoke(self, event: bytes, **_: Any) -> Invocation:
+        invocation = Invocation(event, {})
+        self._producing = asyncio.create_task(self._produce(invocation))
+        return invocation
+
+    async def _produce(self, invocation: Invocation) -> None:
+        invocation.begin(STREAM)
+        for data in (PRELUDE, *[b"x" * HIGH_WATER] * 8):
+            await invocation.put(data, chunk_start=True, chunk_end=True)
+        invocation.finish(End(Ending.TRAILERS, ERROR))
+        self.ended.set()
+
+
+class Raises:
+    """A server whose `send` raises at the message of that number."""
+
+    def __init__(self, number: int, error: BaseException) -> None:
+        self.left = number
+        self.error = error
+
+    def __call__(self, _: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+
+
+@pytest.mark.parametrize("number", [0, 1, 4, 9])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(), ConnectionResetError(), RuntimeError("odd"), h11.LocalProtocolError("no body here"), KeyError()],
+)
+async def test_what_the_server_raises_leaves_no_stream_unread(
+    number: int, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exchange = Exchange()
+    exchange.pool = pool = Long()
+    await exchange.run(on_send=Raises(number, error))
+    assert pool.ended.is_set()
+    out, err = capsys.readouterr()
+    assert out.startswith("GET /a%20b 200 8 chunks 524288 B ")
+    assert err.count("asgi-stream: ") == (1 if isinstance(error, OSError) else 2)
+    assert "Function.E: the message" in err
+
+
+async def test_a_request_that_is_cancelled_leaves_no_stream_unread() -> None:
+    """As uvicorn does when it ends."""
+    exchange = Exchange()
+    exchange.pool = pool = Long()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.run(on_send=Raises(2, asyncio.CancelledError()))
+    with anyio.fail_after(5):
+        await pool.ended.wait()
 
 
 async def test_a_client_that_goes_later_leaves_the_stream_to_be_drained() -> None:

@@ -17,6 +17,7 @@ from asgi_stream.local.invocation import Ending
 from asgi_stream.local.pool import Pool, Throttled
 from asgi_stream.local.prelude import DELIMITER
 from asgi_stream.local.runtime_api import EnvironmentFailed
+from tests.support.dev import CHECKOUT
 
 from .support import make_gate, open_gate
 
@@ -194,6 +195,27 @@ async def test_background_work_keeps_an_environment_busy(tmp_path: Path) -> None
         assert body(await started.run("/pid")) == body(busy)
 
 
+async def test_an_internal_extension_gets_each_invocation_and_keeps_the_environment_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    events = make_gate(tmp_path)
+    handler = "tests.local.with_extension:handler"
+    pool = Pool(lambda: Environment(handler, environ={**os.environ, "EVENTS": str(events)}), limit=1)
+    pids = set()
+    try:
+        for request_id in ("one", "two"):
+            pids.add(body(await (await pool.invoke(event("/pid"), request_id=request_id)).collect()))
+            with pytest.raises(Throttled):
+                await pool.invoke(event("/pid"))
+            told = json.loads(await anyio.to_thread.run_sync(events.read_bytes))
+            assert (told["eventType"], told["requestId"]) == ("INVOKE", request_id)
+            await pool.settled()
+    finally:
+        await pool.close()
+    assert len(pids) == 1
+
+
 async def test_a_crash_fails_its_request_only() -> None:
     async with Started(limit=1) as started:
         result = await started.run("/crash")
@@ -235,6 +257,16 @@ async def test_a_failing_first_init_is_told_at_once() -> None:
         assert ["broken on purpose" in str(failure) for failure in started.failures] == [True]
         started.variables = {}
         assert body(await started.run("/pid"))
+
+
+async def test_an_environment_that_takes_no_invocation_stays_free() -> None:
+    async with Started(limit=1) as started:
+        first = body(await started.run("/pid"))
+        await started.pool.settled()
+        for _ in range(3):
+            with pytest.raises(ValueError, match="Lambda-Runtime-Trace-Id"):
+                await started.pool.invoke(event("/pid"), trace_id="Root=1\x01")
+        assert body(await started.run("/pid")) == first
 
 
 async def test_an_environment_that_died_idle_is_replaced() -> None:

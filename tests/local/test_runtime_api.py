@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from asgi_stream.local.function_error import FunctionError
 from asgi_stream.local.invocation import HIGH_WATER, Ending, Head
 from asgi_stream.local.lifecycle import TRANSITIONS, Call, State
-from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
+from asgi_stream.local.runtime_api import MAX_HEADERS, EnvironmentFailed, RuntimeApiServer
+from asgi_stream.runtime.http11 import ReplyParser
+from asgi_stream.runtime.requests import parse_invocation
 
 from .support import BASE, STREAMING, RawRuntime, chunk
 
@@ -73,6 +75,50 @@ async def test_an_event_may_come_before_the_poll_and_headers_may_be_left_out(
     assert headers["lambda-runtime-aws-request-id"] == "id"
     assert "lambda-runtime-deadline-ms" not in headers
     assert "lambda-runtime-trace-id" not in headers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trace_id": "Root=1\x01"},
+        {"trace_id": "Root=1\r\nX: 1"},
+        {"trace_id": "x" * MAX_HEADERS},
+        {"function_arn": "arn\x7f"},
+        {"headers": {"Lambda-Runtime-Client-Context": '{"a":"\u2603"}'}},
+        {"headers": {"Lambda-Runtime-Client-Context": "\ud800"}},
+        {"headers": {"Lambda-Runtime-Aws-Tenant-Id": "a\0b"}},
+        {"headers": {"Lambda-Runtime-Cognito-Identity": "x" * 4000, "Lambda-Runtime-Client-Context": "x" * 5000}},
+        {"headers": {"Lambda Runtime": "1"}},
+        {"headers": {"": "1"}},
+        {"request_id": "a b"},
+        {"request_id": "a/b"},
+        {"request_id": ""},
+        {"request_id": "a\n"},
+        {"request_id": "a" * 257},
+        {"request_id": "é"},
+    ],
+)
+async def test_what_the_runtime_could_not_read_is_refused_to_the_caller(
+    api: RuntimeApiServer, runtime: RawRuntime, options: dict[str, Any]
+) -> None:
+    poll = asyncio.create_task(runtime.next())
+    await api.idle()
+    with pytest.raises(ValueError, match=r"Lambda-Runtime|Lambda Runtime|of an invocation"):
+        await api.invoke(b"{}", **options)
+    await api.invoke(b"{}", request_id="id")
+    assert (await poll)[1]["lambda-runtime-aws-request-id"] == "id"
+
+
+async def test_whatever_is_not_refused_our_own_runtime_reads(api: RuntimeApiServer, runtime: RawRuntime) -> None:
+    value = " \t\x85 \xa0" + "".join(map(chr, (*range(0x21, 0x7F), *range(0x80, 0x100))))
+    context = value.ljust(MAX_HEADERS - 200, "x")
+    await api.invoke(b"{}", request_id="a1.B-c_d~e:f", headers={"Lambda-Runtime-Client-Context": f"{context} "})
+    await runtime.begin(f"GET {BASE}/invocation/next")
+    parser = ReplyParser()
+    while (reply := parser.next_reply()) is None:
+        parser.receive_data(await runtime._reader.read(65536))
+    invocation = parse_invocation(reply)
+    assert (invocation.request_id, invocation.client_context) == ("a1.B-c_d~e:f", context.strip(" \t"))
 
 
 async def test_a_buffered_response(api: RuntimeApiServer, runtime: RawRuntime) -> None:

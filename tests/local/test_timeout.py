@@ -321,9 +321,11 @@ def test_dev_shows_the_break_tells_the_reason_and_serves_the_next() -> None:
         assert len(re.findall(line.format(path), errors)) == 1, errors
 
 
-def test_invoke_has_a_timeout_too() -> None:
+@pytest.mark.parametrize("path", ["/blocks-mid", "/blocks-after"])
+def test_invoke_has_a_timeout_too(path: str) -> None:
+    """For the response and for the work after it."""
     result = subprocess.run(
-        [*COMMAND, "invoke", "functions:handler", "/blocks-mid", "--timeout", "3"],
+        [*COMMAND, "invoke", "functions:handler", path, "--timeout", "3"],
         cwd=HERE,
         env=variables_of_a_command(),
         capture_output=True,

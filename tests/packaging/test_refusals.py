@@ -16,7 +16,7 @@ import asgi_stream
 from asgi_stream.cli import main
 from asgi_stream.packaging import checks
 from asgi_stream.packaging.target import MB
-from tests.packaging.support import BARE_APP, VERSION, contents, made, make_project, make_wheel, package
+from tests.packaging.support import BARE_APP, VERSION, contents, made, make_project, make_wheel, package, unpack
 from tests.support.dev import COMMAND, environment
 
 HANDLER = "main:handler"
@@ -145,6 +145,47 @@ def test_what_an_app_writes_when_it_is_imported_is_not_packaged(project: Path) -
         assert "written" not in archive.namelist()
 
 
+CHANGES = """
+import os, pathlib, shutil, sys
+import greeting
+SECRET = os.environ["SECRET"]
+pathlib.Path(__file__).write_text(SECRET)
+pathlib.Path(greeting.__file__).write_text(SECRET)
+with open("shop/page.html", "a") as file:
+    file.write(SECRET)
+os.chmod("shop/page.html", 0o755)
+pathlib.Path("shop/settings.py").write_text(SECRET)
+sys.dont_write_bytecode = False
+import shop.other
+os.unlink("data/prices.json")
+os.symlink("/etc/hostname", "data/prices.json")
+shutil.rmtree("greeting-1.0.dist-info")
+"""
+
+
+@pytest.mark.parametrize("kind", ["zip", "container"])
+def test_an_import_changes_nothing_of_the_package(tmp_path: Path, kind: str) -> None:
+    """Of the app's files, of a dependency's: rewritten, deleted, replaced by a link, and new ones."""
+    project = make_project(tmp_path)
+    (project / "shop" / "other.py").write_text("")
+    arguments = ("shop.main:handler", "--kind", kind, "--include", "data")
+    artifact = project / "build" / {"zip": "function.zip", "container": "container"}[kind]
+    packed = []
+    for number, source in enumerate((BARE_APP, f"{CHANGES}{BARE_APP}")):
+        (project / "shop" / "main.py").write_text(source)
+        made(project, *arguments, SECRET="of the builder")
+        place = unpack(artifact, tmp_path / f"unpacked{number}") if kind == "zip" else artifact
+        packed.append((contents(place), {path: path.stat().st_mode for path in place.rglob("*.html")}))
+    (harmless, _), (changing, modes) = packed
+    assert changing.keys() == harmless.keys()
+    differ = {name for name in harmless if harmless[name] != changing[name]}
+    assert {Path(name).name.partition(".")[0] for name in differ} == {"main"}
+    (main,) = (data for name, data in changing.items() if name.endswith("main.py"))
+    assert main.decode() == f"{CHANGES}{BARE_APP}"
+    assert {oct(mode & 0o777) for mode in modes.values()} == {"0o644"}
+    assert b"of the builder" not in b"".join(changing.values())
+
+
 def test_boto3_is_warned_of_where_aws_has_it(project: Path) -> None:
     (project / "main.py").write_text(f"import botocore.session\n{BARE_APP}")
     said = made(project, HANDLER)
@@ -179,6 +220,45 @@ def test_requirements_that_cannot_be_had(project: Path) -> None:
     said = refused(project, HANDLER, "-o", "new")
     assert "the dependencies could not be installed" in said
     assert "No matching distribution found for nowhere-to-be-found" in said
+
+
+PROJECT = '[project]\nname = "shop"\nversion = "1.0"\ndependencies = ["greeting"]\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place", "command"),
+    [
+        ("pyproject.toml", "[tool.uv.sources]\ngreeting = { workspace = true }", "[tool.uv.sources]", "uv export "),
+        ("poetry.lock", "", "poetry.lock", "poetry export "),
+        ("Pipfile", "[packages]", "Pipfile", "pipenv requirements > "),
+    ],
+)
+def test_dependencies_that_pip_does_not_read(tmp_path: Path, name: str, text: str, place: str, command: str) -> None:
+    """And the way round: a requirements.txt is taken, or any file that is named. `test_parts` has all the places."""
+    project = make_project(tmp_path)
+    (project / "requirements.txt").unlink()
+    (project / "pyproject.toml").write_text(PROJECT)
+    with (project / name).open("a") as file:
+        file.write(text)
+    arguments = ("shop.main:handler", "-o", "new")
+    said = refused(project, *arguments)
+    assert f"refused: {place} belongs to the project's dependencies, and pip does not read it" in said
+    assert f"\n  {command}" in said
+    (project / "exported.txt").write_text("greeting==1.0\n")
+    assert "exported.txt, by pip: greeting 1.0" in made(project, *arguments, "--requirements", "exported.txt")
+    (project / "exported.txt").rename(project / "requirements.txt")
+    assert "requirements.txt, by pip: greeting 1.0" in made(project, *arguments)
+
+
+def test_a_layers_function_needs_no_dependencies(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    made(project, "--kind", "layer")
+    (project / "requirements.txt").unlink()
+    (project / "pyproject.toml").write_text(PROJECT)
+    (project / "uv.lock").write_text("")
+    made(project, "shop.main:handler", "--layer", "build/layer.zip")
+    assert "refused: uv.lock" in refused(project, "--kind", "layer", "-o", "new")
+    assert "warning: uv.lock" in made(project, "--kind", "layer", "--force", "-o", "new")
 
 
 def test_a_dependency_and_the_app_of_the_same_name(tmp_path: Path) -> None:
