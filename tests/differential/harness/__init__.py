@@ -5,11 +5,11 @@ Importing this package closes the network: from then on the process connects to 
 
 from __future__ import annotations
 
-from tests.differential.harness.client import Client
+from tests.differential.harness.client import HOST, Client
 from tests.differential.harness.gate import gate, gate_sync
 from tests.differential.harness.network import close_network
 from tests.differential.harness.standard import standard
 
-__all__ = ["Client", "gate", "gate_sync", "standard"]
+__all__ = ["HOST", "Client", "gate", "gate_sync", "standard"]
 
 close_network()

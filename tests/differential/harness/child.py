@@ -9,12 +9,13 @@ other, keep global settings and cannot be imported twice: so each has a process 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import importlib
 import json
 import os
+import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 # All files have the same time of change, so that what is made of it (ETag, Last-Modified) is the same in each process.
 CHANGED = 1_700_000_000
 
+# Of a function whose deadline a test waits for, in seconds.
+SHORT_TIMEOUT = 2
+
 LONG = 150.0  # seconds, after which a child that hangs shows where
 
 
@@ -48,9 +52,8 @@ def main(name: str, target: str, path: str) -> int:
     """Runs the requests and writes the recording. Returns the exit code."""
     write_files(Path.cwd())
     package = find_packages()[name]
-    if target == "local":
-        # Only for its requests: the app runs in the function's process.
-        recording = run_local(package.module)
+    if target in ("local", "deadline"):
+        recording = run_local(package.module, target)
     else:
         module = importlib.import_module(package.module)
         if target == REFERENCE:
@@ -138,27 +141,39 @@ async def run_transport(app: Any, requests: Requests, target: str) -> Recording:
         return await record(client, requests)
 
 
-def run_local(module: str) -> Recording:
+def run_local(module: str, target: str) -> Recording:
     """The app in a function's process, below `asgi-stream dev`."""
-    return asyncio.run(_drive_local(module))
+    return asyncio.run(_drive_local(module, target))
 
 
-async def _drive_local(module: str) -> Recording:
+async def _drive_local(module: str, target: str) -> Recording:
     client = SocketClient(0)
     await client.gate.start()  # its port is in the environment of the function's process
-    command = [sys.executable, "-m", "asgi_stream", "dev", f"{module}:app", "--port", "0", "--timeout", "60"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    timeout = SHORT_TIMEOUT if target == "deadline" else 60
+    command = [sys.executable, "-m", "asgi_stream", "dev", f"{module}:app", "--port", "0", "--timeout", str(timeout)]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    terminal: list[str] = []
     try:
-        assert process.stdout is not None
-        line = (await process.stdout.readline()).decode()
-        port = int(line.partition("http://127.0.0.1:")[2].partition("/")[0])
-        client.connect(port)
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", terminal[-1] if terminal else "")):
+            line = await process.stdout.readline()
+            assert line, "".join(terminal)
+            terminal.append(line.decode(errors="replace"))
+        client.connect(int(found[1]))
         rest = asyncio.create_task(process.stdout.read())
-        recording = await record(client, importlib.import_module(module).requests)
+        file = importlib.import_module(module)
+        recording = await record(client, file.at_the_deadline if target == "deadline" else file.requests)
     finally:
-        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
         await process.wait()
-    await rest
+        print("".join(terminal), flush=True)
+    text = (await rest).decode(errors="replace")
+    print(text, flush=True)
+    if target == "deadline":
+        recording.notes.append(("terminal", text))
     return recording
 
 

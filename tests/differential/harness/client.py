@@ -84,16 +84,20 @@ class Client:
         if "files" in body:
             named |= BOUNDARY
         named |= {name.lower(): value for name, value in (headers or {}).items()}
-        request = httpx.Request(method, f"http://{HOST}{path}", headers=named, **body)
+        fields = {name.encode("ascii"): value.encode("latin-1") for name, value in named.items()}
+        request = httpx.Request(method, f"http://{HOST}{path}", headers=fields, **body)
         await request.aread()
         reading = _Reading(Response(label=label or f"{method} {path}", method=method), self, sees)
         self.gate.reset()
         if self.buffered or not sees:
             self.gate.stand_open()
         print(reading.response.label, flush=True)  # for the log of a child that hangs
-        await self._send(request, reading)
-        self.gate.stand_open()
         response = reading.response
+        try:
+            await asyncio.wait_for(self._send(request, reading), PATIENCE * 2)
+        except TimeoutError:
+            response.ended = "never"
+        self.gate.stand_open()
         for cookie in response.values("set-cookie"):
             for name, morsel in http.cookies.SimpleCookie(cookie).items():
                 self.cookies[name] = morsel.value
@@ -106,8 +110,15 @@ class Client:
         """Records what a client of another maker has got, as JSON: both servers have to give the same."""
         self.recording.notes.append((label, value))
 
-    def http(self, **options: Any) -> httpx.AsyncClient:
-        """A client of httpx for the same app, to be handed to clients of other makers. The gate stands open for it."""
+    def http(self, library: Any = httpx, **options: Any) -> Any:
+        """An `AsyncClient` of httpx or httpx2 for the same app, to be handed to clients of other makers.
+
+        The gate stands open for it, unless ``gate.reset()`` is called afterwards.
+        """
+        self.gate.stand_open()
+        return library.AsyncClient(transport=self._transport(library), base_url=f"http://{HOST}", **options)
+
+    def _transport(self, library: Any) -> Any:
         raise NotImplementedError
 
     async def _send(self, request: httpx.Request, reading: _Reading) -> None:
@@ -171,11 +182,8 @@ class SocketClient(Client):
         self._port = port
         self.url = f"http://127.0.0.1:{port}"
 
-    def http(self, **options: Any) -> httpx.AsyncClient:
-        self.gate.stand_open()
-        return httpx.AsyncClient(
-            transport=_WithHost(httpx.AsyncHTTPTransport(), self.url), base_url=f"http://{HOST}", **options
-        )
+    def _transport(self, library: Any) -> _WithHost:
+        return _WithHost(library.AsyncHTTPTransport(), self.url)
 
     async def _send(self, request: httpx.Request, reading: _Reading) -> None:
         if self._outcomes is not None:
@@ -238,9 +246,8 @@ class LambdaClient(Client):
         self.transport = transport
         self.buffered = buffered
 
-    def http(self, **options: Any) -> httpx.AsyncClient:
-        self.gate.stand_open()
-        return httpx.AsyncClient(transport=_Kept(self.transport), base_url=f"http://{HOST}", **options)
+    def _transport(self, library: Any) -> _Kept:
+        return _Kept(self.transport)
 
     async def _send(self, request: httpx.Request, reading: _Reading) -> None:
         answer = await reading.next(self.transport.handle_async_request(request))
@@ -271,13 +278,13 @@ class LambdaClient(Client):
 
 
 class _WithHost(httpx.AsyncBaseTransport):
-    """Sends requests for HOST to a port of this machine."""
+    """Sends requests for HOST to a port of this machine. For httpx and httpx2."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, url: str) -> None:
+    def __init__(self, inner: Any, url: str) -> None:
         self._inner = inner
         self._url = httpx.URL(url)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         request.url = request.url.copy_with(host=self._url.host, port=self._url.port)
         return await self._inner.handle_async_request(request)
 
@@ -291,6 +298,5 @@ class _Kept(httpx.AsyncBaseTransport):
     def __init__(self, inner: LambdaTransport) -> None:
         self._inner = inner
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer: httpx.Response = await self._inner.handle_async_request(request)
-        return answer
+    async def handle_async_request(self, request: Any) -> Any:
+        return await self._inner.handle_async_request(request)

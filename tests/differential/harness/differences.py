@@ -6,8 +6,11 @@ README.md in the folder above shows the same rows; a test compares the two.
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from typing import TYPE_CHECKING
 
+from tests.differential.harness.client import HOST
 from tests.differential.harness.targets import BUFFERED
 
 if TYPE_CHECKING:
@@ -19,6 +22,10 @@ __all__ = ["DIFFERENCES", "EXCEPTION", "Difference", "Finding", "explain"]
 
 # RFC 9110, 7.6.1, and what a Function URL drops besides.
 HOP_BY_HOP = ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+OF_THE_FRONT_END = tuple(
+    f"request header {name}" for name in ("x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
+)
+ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 EXCEPTION = "exception that left the app"
 OF_THE_SERVER = ("date", "server")
 
@@ -59,7 +66,25 @@ def _streamed_length(finding: Finding) -> bool:
     """The same number under the other name."""
     if finding.target in BUFFERED or finding.header not in ("content-length", "x-amzn-remapped-content-length"):
         return False
-    return finding.one.header("content-length") == finding.other.header("x-amzn-remapped-content-length")
+    lengths = finding.one.header("content-length"), finding.other.header("x-amzn-remapped-content-length")
+    whole = str(len(finding.one.body)), str(len(finding.other.body))
+    return lengths[0] == lengths[1] or lengths == whole
+
+
+def _address(finding: Finding) -> bool:
+    """An app shows the address of uvicorn's socket where it shows the Host header's here."""
+    if finding.field.endswith("scope[server]"):
+        return finding.ours is not None and bool(json.loads(finding.ours)[0] == HOST)
+    return (
+        finding.field == "body" and finding.uvicorn is not None and ADDRESS.sub(HOST, finding.uvicorn) == finding.ours
+    )
+
+
+def _client_port(finding: Finding) -> bool:
+    if not finding.field.endswith("scope[client]") or not finding.uvicorn or not finding.ours:
+        return False
+    one, other = json.loads(finding.uvicorn), json.loads(finding.ours)
+    return bool(one[0] == other[0] and other[1] == 0)
 
 
 def _length_of_a_page(finding: Finding) -> bool:
@@ -102,6 +127,42 @@ DIFFERENCES = (
         _streamed_length,
     ),
     Difference(
+        "`server` in the scope is the Host header, not the address of a socket",
+        "A function listens on no port; what the client asked for is all that an event has.",
+        "ASGI specification, HTTP, Connection Scope (`server`); docs/event-sources.md",
+        _address,
+    ),
+    Difference(
+        "The port of `client` in the scope is 0",
+        "An event has the client's address without its port.",
+        "AWS Lambda Developer Guide, Function URLs, request payload; docs/event-sources.md",
+        _client_port,
+    ),
+    Difference(
+        "An app gets `x-forwarded-for`, `-port`, `-proto` and `x-amzn-trace-id`",
+        "Lambda's front end and the gateways write them, in place of what a client sends under these names.",
+        "AWS Lambda Developer Guide, Function URLs, request payload; docs/event-sources.md, Tracing",
+        lambda finding: finding.field.endswith(OF_THE_FRONT_END) and finding.uvicorn == "null",
+    ),
+    Difference(
+        "The scope has `extensions`, `aws.event` and `aws.context`",
+        "`extensions` is optional and empty here; the other two are for apps that are made for Lambda.",
+        "ASGI specification, Extensions; docs/behavior.md, The request",
+        lambda finding: (
+            finding.field.endswith(("scope[aws.event]", "scope[aws.context]"))
+            or (finding.field.endswith("scope[extensions]") and (finding.uvicorn, finding.ours) == ("null", "{}"))
+        ),
+    ),
+    Difference(
+        "The white space between two cookies of a request is one space",
+        "An event has a list of cookies.",
+        "AWS Lambda Developer Guide, Function URLs, request payload; docs/event-sources.md",
+        lambda finding: (
+            finding.field.endswith("request header cookie")
+            and re.sub(r";\s*", "; ", finding.uvicorn or "") == finding.ours
+        ),
+    ),
+    Difference(
         "A buffered response may have a `content-length` where uvicorn sends chunks",
         "The whole body is known before its first byte is sent.",
         "RFC 9110, 8.6",
@@ -116,6 +177,12 @@ DIFFERENCES = (
             and finding.header == "content-length"
             and not finding.ours
         ),
+    ),
+    Difference(
+        "A message that ASGI does not allow raises `AppError`, where uvicorn raises `RuntimeError`",
+        "`AppError` is a `RuntimeError`, whose sentence names the rule.",
+        "ASGI specification, HTTP; docs/behavior.md, The app's messages",
+        lambda finding: finding.field == EXCEPTION and (finding.uvicorn, finding.ours) == ("RuntimeError", "AppError"),
     ),
     Difference(
         "An app that returns in mid-stream has failed with `AppError`",

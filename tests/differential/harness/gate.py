@@ -18,6 +18,9 @@ __all__ = ["VARIABLE", "Gatekeeper", "gate", "gate_sync"]
 # Holds the port; set before the app is imported.
 VARIABLE = "DIFFERENTIAL_GATE"
 
+# How long an app waits at most, in seconds: longer than a client waits for what the app has sent.
+PATIENCE = 40.0
+
 
 async def gate() -> None:
     """Waits until the client has read everything that the app has sent so far."""
@@ -40,6 +43,7 @@ class Gatekeeper:
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(0)
         self._open = False
+        self.late = 0  # how many calls were let go because nobody had opened the gate
         self._waiting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -74,8 +78,10 @@ class Gatekeeper:
         self._waiting.add(task)
         try:
             if not self._open:
-                await self._permits.acquire()
-            writer.write(b"\n")
+                await asyncio.wait_for(self._permits.acquire(), PATIENCE)
+        except TimeoutError:
+            self.late += 1
         finally:
             self._waiting.discard(task)
+            writer.write(b"\n")
             writer.close()

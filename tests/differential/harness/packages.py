@@ -37,6 +37,7 @@ class Package:
 
     - ``requires``: its `REQUIRES`, the names of what has to be installed from the package index.
     - ``targets``: its `TARGETS`, where its requests go besides `function_url`; see `harness/targets.py`.
+    - ``has_deadline``: whether it has `at_the_deadline`, the requests of test_deadline.py.
     - ``volatile``: its `VOLATILE`, regular expressions of what differs from one run to the next, such as a token.
     """
 
@@ -45,6 +46,7 @@ class Package:
     requires: tuple[str, ...]
     targets: tuple[str, ...]
     volatile: tuple[str, ...]
+    has_deadline: bool
 
     @property
     def module(self) -> str:
@@ -81,6 +83,9 @@ def _read(path: Path) -> Package:
         requires=tuple(constants["REQUIRES"]),
         targets=("function_url", *constants.get("TARGETS", ())),
         volatile=tuple(constants.get("VOLATILE", ())),
+        has_deadline=any(
+            isinstance(node, ast.AsyncFunctionDef) and node.name == "at_the_deadline" for node in tree.body
+        ),
     )
 
 

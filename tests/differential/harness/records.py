@@ -22,7 +22,7 @@ class Response:
     - ``body``: as it came, still compressed.
     - ``pieces``: the HTTP chunks of the body, None where the response was not chunked or chunks cannot be told apart.
     - ``arrived``, ``withheld``: the marks that were read while the app waited, and those that were not.
-    - ``ended``: ``"complete"``, or ``"cut"`` where the connection ended before the response.
+    - ``ended``: ``"complete"``, ``"cut"`` where the connection ended before the response, ``"never"`` where none did.
     - ``raised``: the name of the exception that left the app, ``""`` if it returned, None where that is not visible.
     - ``raw``: the whole response as it came over the wire, or as a transport without a wire has it.
     """

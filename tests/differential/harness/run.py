@@ -37,8 +37,9 @@ def run(name: str, target: str, fault: str = "") -> Recording:
         environment["DIFFERENTIAL_BREAK"] = fault
     folder = Path(_root()) / name
     shutil.rmtree(folder, ignore_errors=True)
-    work = folder / "work"
+    work, temporary = folder / "work", folder / "tmp"
     work.mkdir(parents=True)
+    temporary.mkdir()
     file, log = folder / "recording.json", folder / "log"
     command = [sys.executable, "-m", "tests.differential.harness.child", name, target, str(file)]
     with log.open("wb") as output:
@@ -46,7 +47,7 @@ def run(name: str, target: str, fault: str = "") -> Recording:
             done = subprocess.run(
                 command,
                 cwd=work,
-                env=environment | {"HOME": str(folder)},
+                env=environment | {"HOME": str(folder), "TMPDIR": str(temporary)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, Request, Response, UploadFile
@@ -87,6 +88,21 @@ async def events():
     yield ServerSentEvent(data={"name": "two"}, event="change", id="2", retry=500)
 
 
+@app.get("/forever", response_class=EventSourceResponse)
+async def forever():
+    yield "one"
+    await asyncio.Event().wait()
+
+
+@app.get("/forever/plain")
+async def forever_plain():
+    async def pieces():
+        yield "data: one\n\n"
+        await asyncio.Event().wait()
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
 @app.get("/error")
 async def error():
     raise ValueError("boom")
@@ -166,3 +182,9 @@ async def requests(client: Client) -> None:
     await client.get("/openapi.json")
     await client.request("OPTIONS", "/")
     await client.request("DELETE", "/items/a")
+
+
+async def at_the_deadline(client: Client) -> None:
+    await client.get("/forever", sees=["one"])
+    await client.get("/forever/plain", sees=["one"])
+    await client.get("/gone")

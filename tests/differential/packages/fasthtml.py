@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fasthtml.common import (
     EventStream,
     FastHTML,
@@ -62,6 +64,15 @@ async def events():
     return EventStream(pieces())
 
 
+@rt("/forever")
+async def forever():
+    async def pieces():
+        yield sse_message(P("one"))
+        await asyncio.Event().wait()
+
+    return EventStream(pieces())
+
+
 @rt("/error")
 def error():
     raise ValueError("boom")
@@ -116,3 +127,8 @@ async def requests(client: Client) -> None:
     await client.get("/", headers={"hx-request": "true"}, label="for htmx")
     await client.get("/events", sees=["one"])
     await client.get("/static/hello.txt")
+
+
+async def at_the_deadline(client: Client) -> None:
+    await client.get("/forever", sees=["one"])
+    await client.get("/items/a")

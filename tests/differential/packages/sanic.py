@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sanic import Sanic
 from sanic.request import Request
 from sanic.response import empty as empty_response
@@ -37,6 +39,14 @@ async def stream(request: Request):
     await gate()
     await response.send("three")
     await response.eof()
+
+
+@app.get("/forever")
+async def forever(request: Request):
+    response = await request.respond(content_type="text/event-stream")
+    while True:
+        await response.send("data: one\n\n")
+        await asyncio.sleep(0.05)
 
 
 @app.get("/error")
@@ -90,3 +100,8 @@ async def requests(client: Client) -> None:
     await standard(client)
     await client.get("/static/hello.txt")
     await client.get("/static/data.bin", headers={"range": "bytes=5-9"}, label="a range of a static file")
+
+
+async def at_the_deadline(client: Client) -> None:
+    await client.get("/forever", sees=["one"])
+    await client.get("/")
