@@ -28,8 +28,18 @@ LENGTHS = ("content-length", "x-amzn-remapped-content-length")
 ALWAYS_VOLATILE = (r"(?i:expires)(?:=|: )\w{3}, [^;]+ GMT",)
 
 
-def compare(one: Recording, other: Recording, *, target: str, volatile: Sequence[str] = ()) -> list[str]:
-    """Returns a report for each response or note that differs. ``one`` is uvicorn's recording."""
+def compare(
+    one: Recording,
+    other: Recording,
+    *,
+    target: str,
+    volatile: Sequence[str] = (),
+    excused: list[str] | None = None,
+) -> list[str]:
+    """Returns a report for each response or note that differs. ``one`` is uvicorn's recording.
+
+    The names of the documented differences that were met are added to ``excused``.
+    """
     scrub = _Scrub(volatile)
     reports = []
     labels = [[response.label for response in recording.responses] for recording in (one, other)]
@@ -41,16 +51,23 @@ def compare(one: Recording, other: Recording, *, target: str, volatile: Sequence
         if response.withheld
     ]
     for theirs, ours in zip(one.responses, other.responses, strict=False):
-        findings = [finding for finding in _findings(theirs, ours, target, scrub) if explain(finding) is None]
+        findings = [finding for finding in _findings(theirs, ours, target, scrub) if not _is_excused(finding, excused)]
         if findings:
             reports.append(_report(theirs, ours, target, findings))
     notes = [dict(recording.notes) for recording in (one, other)]
     for label in dict.fromkeys([*notes[0], *notes[1]]):
         texts = [scrub(json.dumps(note.get(label), indent=1, sort_keys=True, ensure_ascii=False)) for note in notes]
         finding = Finding(label, texts[0], texts[1], target, Response(label=label), Response(label=label))
-        if texts[0] != texts[1] and explain(finding) is None:
+        if texts[0] != texts[1] and not _is_excused(finding, excused):
             reports.append(f"{label}: what the client got differs\n" + _diff(texts[0], texts[1], target))
     return reports
+
+
+def _is_excused(finding: Finding, excused: list[str] | None) -> bool:
+    row = explain(finding)
+    if row is not None and excused is not None:
+        excused.append(row.name)
+    return row is not None
 
 
 class _Scrub:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from tests.differential.harness.client import HOST
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.differential.harness.records import Response
 
-__all__ = ["DIFFERENCES", "EXCEPTION", "Difference", "Finding", "explain"]
+__all__ = ["DIFFERENCES", "EXCEPTION", "Difference", "Finding", "explain", "table"]
 
 # RFC 9110, 7.6.1, and what a Function URL drops besides.
 HOP_BY_HOP = ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
@@ -207,3 +208,13 @@ DIFFERENCES = (
         _failed_buffered,
     ),
 )
+
+
+def table() -> str:
+    """Returns the rows as Markdown, for README.md."""
+    rows = [f"| {row.name} | {row.reason} | {row.source} |\n" for row in DIFFERENCES]
+    return "".join(["| difference | reason | source |\n", "|---|---|---|\n", *rows])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())
