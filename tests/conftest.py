@@ -12,6 +12,9 @@ from asgi_stream.runtime.deadline import Countdown
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+# It has a virtual environment for itself, and is run by scripts/differential.
+collect_ignore = ["differential"]
+
 # No test asserts a time, so none fails for one. In CI the examples are the same in each run: what decides whether work
 # lands must not depend on chance, and the runs on people's machines go on searching.
 settings.register_profile("project", deadline=None, derandomize=os.environ.get("CI") == "true")

@@ -49,7 +49,7 @@ def python(checkout: Path, name: str, program: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("script", ["run", "test"])
+@pytest.mark.parametrize("script", ["differential", "run", "test"])
 class TestMissing:
     def test_any_python(self, checkout: Path, script: str) -> None:
         if Path("/opt/python").exists():

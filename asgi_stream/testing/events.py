@@ -272,7 +272,7 @@ def vpc_lattice_event(
 
 def _lattice_body(body: bytes, content_type: str) -> tuple[str, bool]:
     """Returns (body, is base64): by the content type alone, not by the content coding."""
-    if not body or content_type.strip().lower().startswith(LATTICE_TEXT):
+    if not body or content_type.strip(" \t").lower().startswith(LATTICE_TEXT):
         try:
             return body.decode(), False
         except UnicodeDecodeError:

@@ -1,0 +1,39 @@
+"""Deliberate faults of the adapter: the comparison fails for each, and its report names the place."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.differential.harness.compare import compare
+from tests.differential.harness.run import run
+from tests.differential.harness.targets import REFERENCE
+
+pytestmark = pytest.mark.xdist_group("starlette")
+
+
+def reports(fault: str) -> dict[str, str]:
+    """The reports on Starlette's requests with a fault, by request and fields: `GET /: header server`."""
+    found = compare(run("starlette", REFERENCE), run("starlette", "function_url", fault), target="function_url")
+    return {report.partition("\n")[0]: report for report in found}
+
+
+def test_a_lost_header_is_caught() -> None:
+    found = reports("lost-header")
+    assert "    uvicorn: text/plain; charset=utf-8\n    function_url: (none)\n" in found["GET /: header content-type"]
+    assert "    function_url: first=1; HttpOnly; Path=/; SameSite=lax\n" in found["GET /redirect: header set-cookie"]
+
+
+def test_a_joined_chunk_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFERENTIAL_PATIENCE", "2")  # for what never comes; the run without a fault has more
+    report = reports("joined-chunk")["GET /stream: chunks (bytes of each), arrival while the app waited"]
+    assert "    uvicorn: [3, 3, 5]\n    function_url: [6, 5]\n" in report
+    assert "    uvicorn: ['one', 'two'] were read\n" in report
+    assert "    function_url: [] were read, and ['one', 'two'] only afterwards\n" in report
+    assert "onetwo" in report
+
+
+def test_a_path_that_is_decoded_twice_is_caught() -> None:
+    (report,) = reports("decoded-twice").values()
+    assert report.startswith("a path that is encoded twice: ")
+    assert '    -{"name":"a b%20c+d",' in report
+    assert '    +{"name":"a b c+d",' in report

@@ -1,0 +1,79 @@
+"""The suite about itself: it covers what it should, its table is documented, and it finds what it should find."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.differential.harness.compare import compare
+from tests.differential.harness.differences import DIFFERENCES, table
+from tests.differential.harness.packages import find_packages
+from tests.differential.harness.records import Recording, Response
+from tests.differential.harness.targets import BEHIND_STAGES, TARGETS
+
+README = Path(__file__).with_name("README.md")
+PACKAGES = find_packages().values()
+
+
+def test_what_is_covered() -> None:
+    assert len(PACKAGES) >= 32
+    assert all(set(package.targets) <= set(TARGETS) for package in PACKAGES)
+    assert sum("local" in package.targets for package in PACKAGES) >= 8
+    assert sum(set(BEHIND_STAGES) <= set(package.targets) for package in PACKAGES) >= 5
+
+
+def test_the_readme_has_the_table_of_differences() -> None:
+    assert table() in README.read_text()
+    assert all(row.name and row.reason and row.source for row in DIFFERENCES)
+
+
+def response(**fields: Any) -> Response:
+    one = Response(label="GET /", status=200, headers=[("content-type", "text/plain")], body=b"onetwo")
+    one.pieces, one.arrived, one.raised, one.raw = [b"one", b"two"], ["one"], "", b"HTTP/1.1 200 OK\r\n\r\nonetwo"
+    return dataclasses.replace(one, **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"status": 201}, "GET /: status"),
+        ({"headers": []}, "GET /: header content-type"),
+        ({"headers": [("content-type", "text/plain"), ("x-new", "1")]}, "GET /: header x-new"),
+        ({"headers": [("content-type", "text/plain"), ("set-cookie", "a=1")]}, "GET /: header set-cookie"),
+        ({"body": b"onetw", "pieces": [b"one", b"tw"]}, "GET /: body"),
+        ({"pieces": [b"onetwo"]}, "GET /: chunks (bytes of each)"),
+        ({"arrived": [], "withheld": ["one"]}, "GET /: arrival while the app waited"),
+        ({"ended": "cut"}, "GET /: end"),
+        ({"raised": "ValueError"}, "GET /: exception that left the app"),
+        ({"status": 500, "ended": "cut"}, "GET /: status, end"),
+    ],
+)
+def test_each_field_that_differs_is_reported_with_both_responses(fields: dict[str, Any], line: str) -> None:
+    (report,) = compare(Recording([response()]), Recording([response(**fields)]), target="function_url")
+    assert report.startswith(f"{line}\n")
+    assert "  uvicorn's response, as it came:\n    HTTP/1.1 200 OK\n" in report
+    assert "  function_url's response:\n    HTTP/1.1 200 OK\n" in report
+
+
+def test_what_is_the_same_or_volatile_is_not_reported() -> None:
+    one = response(body=b"token=1", pieces=[b"token=1"], headers=[("set-cookie", "id=1; Path=/"), ("date", "now")])
+    other = response(body=b"token=22", pieces=[b"token=22"], headers=[("set-cookie", "id=22; Path=/")])
+    recordings = Recording([one]), Recording([other])
+    assert compare(*recordings, target="function_url", volatile=[r"token=\d+", r"set-cookie: id=\d+"]) == []
+    assert len(compare(*recordings, target="function_url", volatile=[r"token=\d+"])) == 1
+
+
+def test_a_missing_response_and_a_note_are_reported() -> None:
+    one, other = Recording([response()], [("tools", ["a", "b"])]), Recording([], [("tools", ["a"])])
+    missing, note = compare(one, other, target="function_url")
+    assert missing.startswith("The requests differ:\n")
+    assert note.startswith("tools: what the client got differs\n")
+
+
+def test_a_reference_that_withholds_a_mark_is_a_fault_of_the_package_file() -> None:
+    late = Recording([response(arrived=[], withheld=["one"])])
+    (report,) = compare(late, late, target="function_url")
+    assert report == "GET /: uvicorn's client has not read ['one'] while the app waited"
