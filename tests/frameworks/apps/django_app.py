@@ -28,6 +28,14 @@ def file(request: HttpRequest) -> HttpResponseBase:
     return FileResponse(current.file.open("rb"))
 
 
+async def events(request: HttpRequest) -> HttpResponseBase:
+    return StreamingHttpResponse(current.endless(), content_type="text/event-stream")
+
+
+async def export(request: HttpRequest) -> HttpResponseBase:
+    return StreamingHttpResponse(current.endless(), content_type="text/csv")
+
+
 async def redirect(request: HttpRequest) -> HttpResponseBase:
     return HttpResponseRedirect("/target")
 
@@ -40,7 +48,7 @@ async def error(request: HttpRequest) -> HttpResponseBase:
     raise ValueError("boom")
 
 
-urlpatterns = [path(view.__name__, view) for view in (stream, file, redirect, form, error)]
+urlpatterns = [path(view.__name__, view) for view in (stream, events, export, file, redirect, form, error)]
 
 
 def make(stage: Stage) -> ASGIHandler:
