@@ -13,12 +13,14 @@ __all__ = [
     "AppError",
     "AsgiStreamError",
     "ConfigurationError",
+    "DeadlineExceeded",
     "EventError",
     "HandlerError",
     "LifespanError",
     "StatusError",
     "StreamClosed",
     "UnknownEventError",
+    "stems_from",
 ]
 
 
@@ -80,8 +82,36 @@ class LifespanError(AsgiStreamError, RuntimeError):
     """
 
 
-class StreamClosed(AsgiStreamError, ConnectionError):
-    """Raised by ``send`` when the response can go nowhere any more: Lambda has closed the response stream.
+class DeadlineExceeded(AsgiStreamError, TimeoutError):
+    """Raised for an invocation whose response is not complete shortly before its deadline. Reported to Lambda."""
 
-    An ``OSError``, as the ASGI specification (HTTP, version 2.4) wants it.
+
+class StreamClosed(AsgiStreamError, ConnectionError):
+    """Raised by ``send`` when the peer is gone: Lambda has closed the response stream, or the deadline an event stream.
+
+    An ``OSError``, as the ASGI specification requires for a closed connection (HTTP, version 2.4).
     """
+
+
+# The attributes of the built-in classes: a class of an app may have other ones under these names.
+_CAUSE, _CONTEXT = (vars(BaseException)[name].__get__ for name in ("__cause__", "__context__"))
+_MEMBERS = vars(BaseExceptionGroup)["exceptions"].__get__
+
+
+def stems_from(error: BaseException, lost: BaseException) -> bool:
+    """True if ``error`` is ``lost``, or has that very object among its causes, contexts or the members of its group.
+
+    At any depth. Calls nothing that the exceptions' classes define.
+    """
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        error = left.pop()
+        if error is lost:
+            return True
+        if id(error) not in seen:
+            seen.add(id(error))
+            left += [linked for linked in (_CAUSE(error), _CONTEXT(error)) if linked is not None]
+            if issubclass(type(error), BaseExceptionGroup):
+                left += _MEMBERS(error)
+    return False

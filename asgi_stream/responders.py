@@ -50,6 +50,9 @@ class _Responder:
         if (sending := self.put(data)) is not None:
             await sending
 
+    def cut_short(self) -> None:
+        self._sink.cut_short()
+
     async def send_file(self, path: str, length: int | None) -> None:
         """Sends a file as it is read, off the event loop; ``length`` bytes of it, where the headers promise that many.
 

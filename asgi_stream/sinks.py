@@ -23,8 +23,19 @@ if TYPE_CHECKING:
     class Watcher(Protocol):
         """Who writes a response, and wants to know when the time for it runs out."""
 
+        left_open: bool  # `leave_open` has been called
+
+        @property
+        def may_be_left_open(self) -> bool:
+            """True once little time is left, for a response that succeeds wherever its app stops."""
+            ...
+
+        async def leave_open(self) -> None:
+            """Ends such a response, also while its app goes on. Raises what ending it raises."""
+            ...
+
         def expire(self) -> None:
-            """Little time is left: whoever waits for the client is told that it is gone."""
+            """Little time is left: the app gets the disconnect of its client."""
             ...
 
         def fail(self, error: BaseException) -> None:
@@ -179,6 +190,9 @@ class Sink:
         """Ends the response in an error that reaches Lambda. Raises StreamClosed."""
         self._advance("abort")
         await self._abort(error)
+
+    def cut_short(self) -> None:
+        """From now on the response is whole after any message: one that is cancelled is not missing."""
 
     def note(self, error: BaseException) -> None:
         """Is told of an error in whose place the next answer is a page. For sinks that show it to somebody."""

@@ -7,7 +7,7 @@ reply to the post at once, and the environment takes its next invocation when th
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Path, Request
+from fastapi import APIRouter, BackgroundTasks, Path
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -33,8 +33,8 @@ async def chat_page() -> StreamingResponse:
 
 
 @router.get("/chat/{room}/events")
-async def listen(request: Request, room: Room, after: LastEventId, store: StoreDependency) -> StreamingResponse:
-    return event_stream(request, store, f"chat/{room}", after, HISTORY_SECONDS)
+async def listen(room: Room, after: LastEventId, store: StoreDependency) -> StreamingResponse:
+    return event_stream(store, f"chat/{room}", after, HISTORY_SECONDS)
 
 
 @router.post("/chat/{room}/messages", status_code=201)

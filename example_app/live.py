@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -33,8 +33,8 @@ async def live_page() -> StreamingResponse:
 
 
 @router.get("/live/events")
-async def view(request: Request, after: LastEventId, store: StoreDependency) -> StreamingResponse:
-    return event_stream(request, store, CHANNEL, after, HISTORY_SECONDS)
+async def view(after: LastEventId, store: StoreDependency) -> StreamingResponse:
+    return event_stream(store, CHANNEL, after, HISTORY_SECONDS)
 
 
 @router.post("/live/readings", status_code=202)

@@ -104,7 +104,7 @@ async def test_scope() -> None:
     headers = scope.pop("headers")
     assert scope == {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": "POST",
         "scheme": "https",

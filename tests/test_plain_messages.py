@@ -63,6 +63,9 @@ class Keeps:
     async def send_file(self, path: str, length: int | None) -> None:
         raise NotImplementedError
 
+    def cut_short(self) -> None:
+        raise NotImplementedError
+
 
 @pytest.mark.parametrize(("number", "message"), list(enumerate(MESSAGES)))
 async def test_what_goes_the_short_way_changes_nothing_on_the_long_one(
@@ -130,6 +133,9 @@ class Breaks:
         self.ended = True
 
     async def send_file(self, path: str, length: int | None) -> None:
+        raise NotImplementedError
+
+    def cut_short(self) -> None:
         raise NotImplementedError
 
 

@@ -3,14 +3,20 @@
 The cycle sits between the app and a responder (anything with ``start``, ``put``, ``end`` and ``send_file``): each
 message passes the :class:`~asgi_stream.asgi.response.ResponseMachine` and goes on at once. It also keeps a promise: a
 failure that the app swallows is not forgotten, and no clean end follows it.
+
+A response that is not complete at its deadline is a failure. The exception is an event stream that answers a GET: it
+has no last message, and its client opens it again when it ends. The deadline closes it as a client that goes away
+would: ``receive`` gives ``http.disconnect``, ``send`` raises an OSError, and what the app makes of these is not a
+failure.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from asgi_stream.asgi.response import BODY, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
-from asgi_stream.errors import AppError
+from asgi_stream.asgi.response import BODY, CUT_OFF, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
+from asgi_stream.errors import AppError, DeadlineExceeded, StreamClosed, stems_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
         def write(self, data: Buffer) -> Awaitable[None]: ...
         def end(self, data: Buffer) -> Awaitable[None]: ...
         async def send_file(self, path: str, length: int | None) -> None: ...
+        def cut_short(self) -> None: ...
 
 
 __all__ = ["PAGE", "PAGE_HEADERS", "HttpCycle"]
@@ -40,8 +47,8 @@ class HttpCycle:
     """Runs an app on one request. Good for one :meth:`run`."""
 
     __slots__ = (
-        "_body", "_complete", "_expired", "_failure", "_flow", "_is_head", "_machine", "_responder", "_waiting",
-        "_whole",
+        "_blocked", "_body", "_complete", "_expired", "_failure", "_flow", "_is_head", "_lost", "_machine",
+        "_responder", "_waiting", "_whole", "left_open",
     )  # fmt: skip
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
@@ -56,6 +63,9 @@ class HttpCycle:
         self._failure: BaseException | None = None
         self._whole = False
         self._expired = False
+        self._lost: StreamClosed | None = None  # what `send` raises once the deadline has closed an event stream
+        self._blocked: set[asyncio.Task[Any]] = set()  # tasks in `send` that wait for a slow reader
+        self.left_open = False
 
     @property
     def has_page(self) -> bool:
@@ -67,10 +77,25 @@ class HttpCycle:
         """What the response has failed with, whatever the app makes of it."""
         return self._failure
 
+    @property
+    def may_be_left_open(self) -> bool:
+        """True once little time is left, for an event stream that its client opens again when it ends."""
+        return self._expired and self._failure is None and self._machine.may_be_left_open
+
     def expire(self) -> None:
-        """Little time is left: ``receive`` says ``http.disconnect``, and an app that returns then has ended well."""
+        """Little time is left: ``receive`` gives ``http.disconnect``, and an event stream is closed."""
         self._expired = True
         self._disconnect()
+        self._close_event_stream()
+
+    async def leave_open(self) -> None:
+        """Ends an event stream that may be left open, once, whether or not its app has ended."""
+        if self.left_open:
+            return
+        self.left_open = True
+        if self._lost is not None:  # whose traceback and context lead back here
+            self._lost.__traceback__ = self._lost.__context__ = None
+        await self._responder.end(b"")
 
     def fail(self, error: BaseException) -> None:
         """Whatever the app does from now on, the response ends in ``error``."""
@@ -79,22 +104,31 @@ class HttpCycle:
     async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
         """Calls the app and sees its response to the end.
 
-        Raises what the app raised, or AppError for what it did wrong: the response is then neither ended nor taken
-        back, unless the app had completed it before; where nothing had been sent, a plain page of status 500 has.
+        Raises what the app raised, AppError for what it did wrong, or DeadlineExceeded for a response that it left
+        open at its deadline: the response is then neither ended nor taken back, unless the app had completed it before;
+        where nothing had been sent, a plain page of status 500 has.
         """
         try:
             self._machine.pathsend = PATHSEND in scope.get("extensions", ())
-            await app(scope, self.receive, self.send)
+            try:
+                await app(scope, self.receive, self.send)
+            except BaseException as error:
+                if not self._comes_of_the_deadline(error):
+                    raise
             if self._failure is not None:
                 raise self._failure
-            if self._expired and self._machine.may_end:
-                # An event stream has no last message: its app stops when the client goes, here at the deadline.
-                await self._responder.end(b"")
-                return
-            if self._machine.state is not ResponseState.COMPLETE:
+            if self._machine.state is ResponseState.COMPLETE:
+                if self._held_back:
+                    await self._responder.end(b"")
+            elif self.may_be_left_open:
+                with contextlib.suppress(
+                    asyncio.CancelledError
+                ):  # for a slow reader the end is kept, and goes out later
+                    await self.leave_open()
+            elif self._expired:
+                raise DeadlineExceeded(f"{CUT_OFF}: {self._machine.state.value}")
+            else:
                 raise AppError(f"the app returned before its response was complete: {self._machine.state.value}")
-            if self._held_back:
-                await self._responder.end(b"")
         except BaseException:
             if self._machine.state is ResponseState.NOTHING:
                 await self._responder.start(500, PAGE_HEADERS)
@@ -104,6 +138,22 @@ class HttpCycle:
         finally:
             # Whatever still waits in receive() would wait for ever.
             self._disconnect()
+
+    def _comes_of_the_deadline(self, error: BaseException) -> bool:
+        """True for what `send` has raised since the deadline closed an event stream, and for a cancellation of it."""
+        if self._lost is not None and stems_from(error, self._lost):
+            return True
+        return self.may_be_left_open and issubclass(type(error), asyncio.CancelledError)
+
+    def _close_event_stream(self) -> None:
+        """From now on `send` raises, where a task waits in it for a slow reader too."""
+        if self._machine.is_open_event_stream and self._lost is None:
+            self._lost = StreamClosed("the event stream was closed: the deadline of its invocation is near")
+            self._flow = None
+            self._responder.cut_short()
+            blocked, self._blocked = self._blocked, set()
+            for task in blocked:
+                task.cancel()
 
     @property
     def _held_back(self) -> bool:
@@ -122,6 +172,8 @@ class HttpCycle:
             if self._waiting is None:
                 self._waiting = asyncio.Event()
             await self._waiting.wait()
+        if self._expired:
+            self._machine.stopped = self._machine.is_open
         return {"type": "http.disconnect"}
 
     def _disconnect(self) -> None:
@@ -132,7 +184,8 @@ class HttpCycle:
     async def send(self, message: Mapping[str, Any]) -> None:
         """The app's ``send``: the message is on its way when it returns.
 
-        Raises AppError for a message that is not allowed, OSError when the peer is gone.
+        Raises AppError for a message that is not allowed, OSError when the peer is gone, and DeadlineExceeded, which is
+        one, for the end of a body that the deadline has cut off.
         """
         if (put := self._flow) is not None:
             # The short way of nearly every message, with nothing called that need not be.
@@ -143,31 +196,64 @@ class HttpCycle:
             if type(data) is bytes:
                 try:
                     if (sending := put(data)) is not None:
-                        await sending
+                        await self._wait_for_the_reader(sending)
                 except Exception as error:
-                    self._failure = self._failure or error
+                    self._keep(error)
                     raise
                 return
+        if self._lost is not None:
+            # A turn of the event loop for the others, and for the cancellation of an app that sends on all the same.
+            await asyncio.sleep(0)
+            raise self._lost.with_traceback(None)
         try:
             step = self._machine.accept(message)
-        except AppError as error:
-            self._failure = self._failure or error
+        except (AppError, DeadlineExceeded) as error:
+            self._keep(error)
             raise
         self._flow = self._responder.put if self._machine.flows else None
         try:
             if isinstance(step, Start):
                 await self._responder.start(step.status, step.headers)
+                if self._expired:
+                    self._close_event_stream()
             elif isinstance(step, Body) and not step.last:
-                await self._responder.write(step.data)
+                if (sending := self._responder.put(step.data)) is not None:
+                    await self._wait_for_the_reader(sending)
             else:
                 await self._complete_with(step)
         except Exception as error:
-            # Kept, for an app may swallow it: to the machine the message has been sent.
-            self._failure = self._failure or error
+            self._keep(error)
             if isinstance(step, Start) and not isinstance(error, OSError):
                 # The source would not have this status and these headers; none have gone out.
                 self._machine.state = ResponseState.NOTHING
             raise
+
+    def _keep(self, error: Exception) -> None:
+        """Keeps what `send` raises, for an app may swallow it: to the machine the message has been sent."""
+        if error is not self._lost:
+            self._failure = self._failure or error
+
+    async def _wait_for_the_reader(self, sending: Awaitable[None]) -> None:
+        """Waits until a message is on its way. Raises StreamClosed if the deadline closes the event stream first."""
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None  # in a process that the app has forked
+        if task is None:
+            await sending
+            return
+        cancelling = task.cancelling()
+        self._blocked.add(task)
+        try:
+            await sending
+        except asyncio.CancelledError:
+            # As in asyncio.timeout: a cancellation by another party is raised, ours is not.
+            if task in self._blocked or task.uncancel() > cancelling:
+                raise
+        finally:
+            self._blocked.discard(task)
+        if self._lost is not None:
+            raise self._lost
 
     async def _complete_with(self, step: Body | PathSend) -> None:
         try:

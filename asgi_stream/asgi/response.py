@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 
-from asgi_stream.errors import AppError
+from asgi_stream.errors import AppError, DeadlineExceeded
 from asgi_stream.records import Record
 
 TYPE_CHECKING = False
@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 
     from asgi_stream.sinks import Buffer
 
-__all__ = ["BODY", "PATHSEND", "TRANSITIONS", "Body", "PathSend", "ResponseMachine", "ResponseState", "Start"]
+__all__ = [
+    "BODY",
+    "CUT_OFF",
+    "PATHSEND",
+    "TRANSITIONS",
+    "Body",
+    "PathSend",
+    "ResponseMachine",
+    "ResponseState",
+    "Start",
+]
 
 START = "http.response.start"
 BODY = "http.response.body"
 LAST_BODY = "last http.response.body"
 PATHSEND = "http.response.pathsend"
+CUT_OFF = "the app has stopped at the deadline of its invocation, and its response is not complete"
 
 
 class ResponseState(enum.StrEnum):  # whose members hash as quickly as text
@@ -102,7 +113,9 @@ class PathSend(Record):
 class ResponseMachine:
     """The response to one request with the method ``method``; ``pathsend``: the scope offers that extension."""
 
-    __slots__ = ("_method", "_promised", "_sent", "_silent", "flows", "pathsend", "state", "status")
+    __slots__ = (
+        "_headers", "_method", "_promised", "_sent", "_silent", "flows", "pathsend", "state", "status", "stopped",
+    )  # fmt: skip
 
     def __init__(self, method: str, pathsend: bool = True) -> None:
         self.pathsend = pathsend
@@ -115,14 +128,48 @@ class ResponseMachine:
         self._silent = False  # no body goes out, whatever the app sends
         self._promised: int | None = None  # content-length, in bytes
         self._sent = 0
+        self.stopped = False  # the app has got the disconnect of its deadline in mid-response
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    # What a response is at its deadline
 
     @property
-    def may_end(self) -> bool:
-        """True for a response that has begun, is not complete, and has promised no length."""
-        return self.state in (ResponseState.BARE_HEAD, ResponseState.HEAD) and self._promised is None
+    def is_open(self) -> bool:
+        """True for a response that has begun and is not complete."""
+        return self.state in (ResponseState.BARE_HEAD, ResponseState.HEAD)
+
+    @property
+    def is_open_event_stream(self) -> bool:
+        """True for an open response of server-sent events without a length."""
+        types = {value.partition(b";")[0].strip(b" \t").lower() for value in self._values(b"content-type")}
+        return self.is_open and self._promised is None and types == {b"text/event-stream"}
+
+    @property
+    def may_be_left_open(self) -> bool:
+        """True for an event stream whose client opens it again when it ends.
+
+        (HTML, "Server-sent events": a GET, with status 200 and the type ``text/event-stream``.)
+        """
+        return self.is_open_event_stream and self._method == "GET" and self.status == 200
+
+    def _falls_short(self, last: Buffer) -> bool:
+        """True if a body that ends with ``last`` may have been cut off: a middleware ends what has stopped.
+
+        It does so by an empty message, or by the end of the compression.
+        """
+        if self._promised is not None:
+            return self._sent + len(last) < self._promised
+        return not last or bool(self._values(b"content-encoding"))
+
+    def _values(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self._headers if key == name]
 
     def accept(self, message: Mapping[str, Any]) -> Start | Body | PathSend:
-        """Takes the app's next message. Raises AppError, and then nothing has changed."""
+        """Takes the app's next message.
+
+        Raises AppError, or DeadlineExceeded for the end of a body that the deadline has cut off; then nothing has
+        changed.
+        """
         try:
             kind = message["type"]
         except (TypeError, KeyError, IndexError):
@@ -159,6 +206,7 @@ class ResponseMachine:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         self.status = int(status)
         self.state = state
+        self._headers = headers
         return Start(self.status, headers)
 
     def _accept_body(self, message: Mapping[str, Any]) -> Body:
@@ -175,6 +223,8 @@ class ResponseMachine:
             if data and self._method != "HEAD":
                 raise AppError(f"a response of status {self.status} has no body, and {len(data)} bytes were sent")
             data = b""
+        elif last and self.stopped and self._falls_short(data):
+            raise DeadlineExceeded(f"{CUT_OFF}: {self.state.value}")
         elif self._promised is not None:
             sent = self._sent + len(data)
             if sent > self._promised:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["ASGI_VERSION", "HTTP_SPEC_VERSION", "http_scope"]
 
 ASGI_VERSION = "3.0"
-# From 2.4 on `send` raises OSError once the peer is gone, and frameworks stop watching `receive` for a disconnect.
-HTTP_SPEC_VERSION = "2.5"
+# As uvicorn. From 2.4 on frameworks rely on the OSError of `send`, and watch `receive` for a disconnect no longer: a
+# stream that waits for its next event would not notice its deadline.
+HTTP_SPEC_VERSION = "2.3"
 
 
 def http_scope(

@@ -177,6 +177,12 @@ class ResponseStream:
         """True once the first byte is on its way."""
         return self._sink.state is not SinkState.READY
 
+    # What is not complete at its deadline is an error.
+    may_be_left_open = left_open = False
+
+    async def leave_open(self) -> None:
+        """Is not called."""
+
     def expire(self) -> None:
         """Little time is left. A handler has nothing that could tell it; its context knows the time that remains."""
 

@@ -20,7 +20,7 @@ import time
 import traceback
 import types
 
-from asgi_stream.errors import AsgiStreamError
+from asgi_stream.errors import DeadlineExceeded
 from asgi_stream.runtime.logs import log, log_exception
 
 TYPE_CHECKING = False
@@ -35,10 +35,6 @@ LONGEST_MARGIN = 1.0  # seconds
 SHARE = 0.1  # of the time given
 # How long an event loop that is only busy may take to answer the watch, in seconds.
 PATIENCE = 0.02
-
-
-class DeadlineExceeded(AsgiStreamError, TimeoutError):
-    """Raised for an invocation whose handler had to be cancelled before its deadline. Lambda is told of it."""
 
 
 class Countdown:
@@ -86,18 +82,29 @@ class Countdown:
     def _cancel(self) -> None:
         if self._task.done():
             return
+        self._task.cancel()
+        self._timer = self._at(self._margin / 4, self._give_up)
+        if self._may_be_left_open:
+            return
         self.error = DeadlineExceeded(
             f"the invocation had {self._given:.3f} s, and was cancelled shortly before they were over"
         )
         if self._sink.watcher is not None:
             self._sink.watcher.fail(self.error)
-        self._task.cancel()
-        self._timer = self._at(self._margin / 4, self._give_up)
         self.error.__traceback__ = where_it_waits(self._sink.task or self._task)
         log_exception("The invocation is cancelled; it was waiting here", self.error, self._request_id)
 
+    @property
+    def _may_be_left_open(self) -> bool:
+        return self._sink.watcher is not None and self._sink.watcher.may_be_left_open
+
     def _give_up(self, _: object = None) -> None:
-        if not self._over.done():
+        if self._over.done():
+            return
+        if not self._task.done() and self._sink.done and self._may_be_left_open:
+            # The app has ended, and only a slow reader holds up the end: it is kept, and goes out later.
+            self._task.cancel()
+        else:
             self._over.set_result(None)
 
     def stop(self) -> None:

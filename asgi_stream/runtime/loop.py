@@ -15,14 +15,14 @@ import os
 import signal
 import sys
 
-from asgi_stream.errors import EventError, StreamClosed
+from asgi_stream.errors import DeadlineExceeded, EventError, StreamClosed, stems_from
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.context import LambdaContext, trace_id
-from asgi_stream.runtime.deadline import BlockWatch, Countdown, DeadlineExceeded
+from asgi_stream.runtime.deadline import BlockWatch, Countdown
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import log, log_exception
-from asgi_stream.runtime.reports import describe, stems_from
+from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import Verdict, init_error, next_invocation, parse_invocation, verdict
 from asgi_stream.runtime.response import ResponseStream
 from asgi_stream.runtime.trace import set_trace_id
@@ -72,6 +72,9 @@ GRACE = 0.05
 # On Managed Instances: the pause after a failed poll, in seconds, doubled each time; how many in a row are too many.
 FIRST_PAUSE = 0.1
 MOST_FAILURES = 8
+
+
+CLOSED = "An event stream was closed shortly before its invocation's deadline; its client opens it again"
 
 
 class _Kept(asyncio.Task[None]):
@@ -279,12 +282,18 @@ class Runtime:
             countdown.stop()
             self._block_watch.remove(invocation.request_id)
         if not task.done():
-            log("ERROR", "The handler goes on after it was cancelled; it is left to itself", invocation.request_id)
-            return countdown.error if countdown is not None else None
-        # An app may have cancelled the very task that it runs in.
-        error = asyncio.CancelledError() if task.cancelled() else task.result()
-        if isinstance(error, asyncio.CancelledError) and countdown is not None and countdown.error is not None:
+            error = await _abandon(countdown, sink, invocation.request_id)
+        else:
+            # An app may have cancelled the very task that it runs in.
+            error = asyncio.CancelledError() if task.cancelled() else task.result()
+        if countdown is None:
+            return error
+        if isinstance(error, asyncio.CancelledError) and countdown.error is not None:
             return countdown.error
+        if isinstance(error, DeadlineExceeded) and error is not countdown.error:
+            log_exception("The invocation failed", error, invocation.request_id)
+        elif error is None and sink.watcher is not None and sink.watcher.left_open:
+            log("INFO", CLOSED, invocation.request_id)
         return error
 
     async def _attempt(self, invocation: Invocation, sink: Sink) -> BaseException | None:
@@ -301,11 +310,24 @@ class Runtime:
         if sink.state is SinkState.ENDED:
             log_exception("Failed after the response had ended; Lambda counts no error", error, request_id)
             return
-        if not isinstance(error, DeadlineExceeded):  # logged when it was cancelled
+        if not isinstance(error, DeadlineExceeded):  # logged already
             log_exception("The invocation failed", error, request_id)
         if sink.lost is None and not sink.done:
             with contextlib.suppress(StreamClosed):  # it stands in sink.lost
                 await sink.abort(error)
+
+
+async def _abandon(countdown: Countdown | None, sink: Sink, request_id: str) -> BaseException | None:
+    """Goes on without a handler that does not end when it is cancelled; returns what its response ends in."""
+    error = countdown.error if countdown is not None else None
+    level = "WARNING" if error is None else "ERROR"
+    log(level, "The handler goes on after it was cancelled; it is left to itself", request_id)
+    if error is None and sink.watcher is not None:
+        try:
+            await sink.watcher.leave_open()
+        except Exception as lost:
+            return lost
+    return error
 
 
 def _bind(invocation: Invocation) -> None:

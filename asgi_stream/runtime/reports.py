@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
-__all__ = ["ErrorReport", "describe", "stems_from"]
+__all__ = ["ErrorReport", "describe"]
 
 # The Runtime API server drops the connection at a trailer block of 5,000 bytes and takes one of 3,500. Base64 makes
 # 4 bytes of 3; names, type and line ends of the block take up to 300.
@@ -114,13 +114,6 @@ def describe(error: BaseException) -> ErrorReport:
     except Exception:
         message = f"<{name}: its text could not be made>"
     return ErrorReport(kind, name, message, _stack(error))
-
-
-def stems_from(error: BaseException | None, lost: BaseException) -> bool:
-    """True for ``lost`` itself and for what was raised while it was handled, such as Starlette's ClientDisconnect."""
-    while error is not None and error is not lost:
-        error = error.__cause__ or error.__context__
-    return error is lost
 
 
 def _stack(error: BaseException) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class ResponseStream(Sink):
     ``lost`` is the error that :meth:`write` and the others raised when Lambda hung up, else None.
     """
 
-    __slots__ = ("_answer", "_connection", "_invocation", "_owed", "lost")
+    __slots__ = ("_answer", "_connection", "_cut_short", "_invocation", "_owed", "lost")
 
     def __init__(self, connection: Connection, invocation: Invocation) -> None:
         super().__init__()
@@ -43,6 +43,7 @@ class ResponseStream(Sink):
         self._invocation = invocation
         self._answer: Reply | None = None
         self._owed = False  # a request has been sent whose reply has not been read
+        self._cut_short = False
         self.lost: StreamClosed | None = None
 
     def _start(self, prelude: Prelude) -> Awaitable[None]:
@@ -73,8 +74,11 @@ class ResponseStream(Sink):
     async def _write(self, data: Buffer) -> None:
         await self._send(_chunk(data))
 
+    def cut_short(self) -> None:
+        self._cut_short = not self._connection.left_out
+
     def _end(self, data: Buffer) -> Awaitable[None]:
-        if self._connection.left_out:
+        if self._connection.left_out and not self._cut_short:
             return self._end_unwhole()
         return self._send((b"%x\r\n" % len(data), data, END) if data else (stream_end(),), last=True)
 

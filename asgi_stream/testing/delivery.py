@@ -11,11 +11,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from asgi_stream.errors import AsgiStreamError, StreamClosed
+from asgi_stream.errors import AsgiStreamError, StreamClosed, stems_from
 from asgi_stream.local.function_error import from_body, from_trailers
 from asgi_stream.local.prelude import INTEGRATION_RESPONSE, InvalidPrelude, ResponseDecoder, ResponseStart
 from asgi_stream.runtime.logs import log_exception
-from asgi_stream.runtime.reports import describe, stems_from
+from asgi_stream.runtime.reports import describe
 from asgi_stream.sinks import DELIMITER, Prelude, Sink
 from asgi_stream.testing.answers import add_multi_values, read_payload
 from asgi_stream.testing.exchange import Chunk

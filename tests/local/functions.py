@@ -84,9 +84,13 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await write(str(os.getpid()).encode())
             while (await receive())["type"] != "http.disconnect":
                 pass
-            await write(b" told")
+            await write(b" told", more=False)
         case "/sleeps":
             await start()
+            await write(str(os.getpid()).encode())
+            await asyncio.Event().wait()
+        case "/events":
+            await start(200, (b"content-type", b"text/event-stream"))
             await write(str(os.getpid()).encode())
             await asyncio.Event().wait()
         case "/blocks":

@@ -188,6 +188,15 @@ async def test_who_sleeps_is_cancelled_and_its_process_serves_the_next() -> None
         assert await pid_of_the_next(pool) == body(result)
 
 
+async def test_an_event_stream_is_closed_well_and_its_process_serves_the_next() -> None:
+    """Also one that waits for nothing but its next event: it is cancelled."""
+    async with Function(4, ASGI_STREAM_DEADLINE_MARGIN="4") as pool:
+        result = await (await pool.invoke(event("/events"))).collect()
+        assert (result.ending, result.error) == (Ending.CLEAN, None)
+        await pool.settled()
+        assert await pid_of_the_next(pool) == body(result)
+
+
 async def test_who_blocks_before_the_start_is_killed_and_a_new_process_serves_the_next() -> None:
     async with Function(1) as pool:
         before = await pid_of_the_next(pool)

@@ -30,7 +30,7 @@ CONFIG: Any = {"api_gateway_base_path": "/", "text_mime_types": [], "exclude_hea
 
 # key of the scope -> why it is not compared as it stands; `comparable` says what is compared instead
 DIFFERENCES = {
-    "asgi": "we offer HTTP 2.5, so that frameworks stream without watching for a disconnect",
+    "asgi": "we offer HTTP 2.3, as uvicorn does, and Mangum 2.0",
     "raw_path": "Mangum has none; ours is what the client sent, where the event tells it",
     "path": "decoded once: Mangum decodes what is decoded already (payload 2.0), and does not decode a uri of Edge; "
     "an HTTP API's stage is in Mangum's",

@@ -28,6 +28,14 @@ def file(request: HttpRequest) -> HttpResponseBase:
     return FileResponse(current.file.open("rb"))
 
 
+async def events(request: HttpRequest) -> HttpResponseBase:
+    return StreamingHttpResponse(current.endless(), content_type="text/event-stream")
+
+
+async def export(request: HttpRequest) -> HttpResponseBase:
+    return StreamingHttpResponse(current.endless(), content_type="text/csv")
+
+
 async def redirect(request: HttpRequest) -> HttpResponseBase:
     return HttpResponseRedirect("/target")
 
@@ -50,7 +58,10 @@ async def folder(request: HttpRequest) -> HttpResponseBase:
 
 
 urlpatterns = [
-    *(path(view.__name__, view, name=view.__name__) for view in (stream, file, redirect, form, error, where)),
+    *(
+        path(view.__name__, view, name=view.__name__)
+        for view in (stream, events, export, file, redirect, form, error, where)
+    ),
     path("inner/", include([path("where", where)])),
     path("folder/", folder),
 ]

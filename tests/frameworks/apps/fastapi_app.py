@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import FastAPI, Form, Request
 from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.frameworks.apps.stage import Stage
 
 
@@ -15,6 +18,16 @@ def make(stage: Stage) -> FastAPI:
     @app.get("/stream")
     async def stream() -> StreamingResponse:
         return StreamingResponse(stage.pieces(), media_type="text/plain")
+
+    @app.get("/events", response_class=EventSourceResponse)
+    @app.post("/events", response_class=EventSourceResponse)
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        async for piece in stage.endless():
+            yield ServerSentEvent(raw_data=piece)
+
+    @app.get("/export")
+    async def export() -> StreamingResponse:
+        return StreamingResponse(stage.endless(), media_type="text/csv")
 
     @app.get("/file")
     def file() -> FileResponse:

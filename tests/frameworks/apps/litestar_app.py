@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from litestar import Litestar, Request, get, post
+from litestar import HttpMethod, Litestar, Request, get, post, route
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
-from litestar.response import File, Redirect, Stream
+from litestar.response import File, Redirect, ServerSentEvent, Stream
 
 if TYPE_CHECKING:
     from tests.frameworks.apps.stage import Stage
@@ -15,6 +15,14 @@ def make(stage: Stage) -> Litestar:
     @get("/stream")
     async def stream() -> Stream:
         return Stream(stage.pieces(), media_type="text/plain")
+
+    @route("/events", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
+    async def events() -> ServerSentEvent:
+        return ServerSentEvent(stage.endless())
+
+    @get("/export")
+    async def export() -> Stream:
+        return Stream(stage.endless(), media_type="text/csv")
 
     @get("/file")
     async def file() -> File:
@@ -36,4 +44,4 @@ def make(stage: Stage) -> Litestar:
     def where(request: Request[Any, Any, Any]) -> str:
         return f"{request.url.path} {request.url_for('where')}"
 
-    return Litestar([stream, file, redirect, form, error, where])
+    return Litestar([stream, events, export, file, redirect, form, error, where])

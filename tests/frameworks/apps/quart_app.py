@@ -17,6 +17,16 @@ def make(stage: Stage) -> Quart:
     async def stream() -> ResponseReturnValue:
         return Response(stage.pieces(), mimetype="text/plain")
 
+    @app.route("/events", methods=["GET", "POST"])
+    async def events() -> ResponseReturnValue:
+        response = Response(stage.endless(), mimetype="text/event-stream")
+        response.timeout = None
+        return response
+
+    @app.get("/export")
+    async def export() -> ResponseReturnValue:
+        return Response(stage.endless(), mimetype="text/csv")
+
     @app.get("/file")
     async def file() -> ResponseReturnValue:
         return await send_file(stage.file)

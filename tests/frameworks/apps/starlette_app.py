@@ -16,6 +16,12 @@ def make(stage: Stage) -> Starlette:
     async def stream(request: Request) -> Response:
         return StreamingResponse(stage.pieces(), media_type="text/plain")
 
+    async def events(request: Request) -> Response:
+        return StreamingResponse(stage.endless(), media_type="text/event-stream")
+
+    async def export(request: Request) -> Response:
+        return StreamingResponse(stage.endless(), media_type="text/csv")
+
     async def file(request: Request) -> Response:
         return FileResponse(stage.file)
 
@@ -38,6 +44,8 @@ def make(stage: Stage) -> Starlette:
     return Starlette(
         routes=[
             Route("/stream", stream),
+            Route("/events", events, methods=["GET", "POST"]),
+            Route("/export", export),
             Route("/file", file),
             Route("/redirect", redirect),
             Route("/form", form, methods=["POST"]),
