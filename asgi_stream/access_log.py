@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-from asgi_stream.errors import AsgiStreamError, StatusError
+from asgi_stream.errors import DeadlineExceeded, StatusError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,8 +93,11 @@ class AccessRecord:
     def fail(self, error: BaseException) -> None:
         """The invocation has failed with ``error``."""
         self._error = type(error).__name__[:MAX_TEXT]
-        # The deadline's error is the one of ours that is a TimeoutError.
-        self._end = "deadline" if isinstance(error, AsgiStreamError) and isinstance(error, TimeoutError) else "error"
+        self._end = "deadline" if isinstance(error, DeadlineExceeded) else "error"
+
+    def close(self) -> None:
+        """The deadline has closed an event stream, which is not a failure."""
+        self._end = "deadline"
 
     def write(self, error_status: int = 0) -> None:
         """Writes the record; ``error_status`` is a status that counts as an error, else 0. Raises nothing."""

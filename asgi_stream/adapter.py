@@ -380,6 +380,8 @@ class StreamingAdapter:
             if keep_alive is not None:
                 keep_alive.stop()
             if record is not None:
+                if cycle.left_open:
+                    record.close()
                 record.write(responder.error_status)
 
     async def _answer_event(self, on_event: Callable[[Any, Any], Any], event: Any, context: Any, sink: Sink) -> None:

@@ -259,6 +259,11 @@ class Calls:
             await asyncio.wait(tasks)
         return bool(tasks)
 
+    @property
+    def is_whole(self) -> bool:
+        """True once a call has streamed a response that has ended and not failed."""
+        return self._prelude is not None and self._failure is None and self._sink is not None and self._sink.done
+
     async def finish(self, result: object) -> bool:
         """The function has returned ``result``. Returns True if the response has been streamed.
 

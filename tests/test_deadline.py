@@ -257,6 +257,59 @@ async def test_the_moments(
     await asyncio.wait((task,))
 
 
+@pytest.mark.parametrize(
+    ("given", "margin", "length", "told", "cancelled"),
+    [
+        (900, None, 60.0, 60.0, 60.5),
+        (900, 4.0, 60.0, 60.0, 62.0),
+        (60, None, 900.0, 59.0, 59.5),  # the deadline comes first
+        (60, None, 59.5, 59.0, 59.5),
+    ],
+)
+async def test_a_length_begins_the_end_earlier(
+    given: float,
+    margin: float | None,
+    length: float,
+    told: float,
+    cancelled: float,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[tuple[float, Callable[[], None]]],
+) -> None:
+    """The setting ``disconnect_after``, in seconds after the request."""
+    clocks = Clocks()
+    monkeypatch.setattr(deadline, "time", clocks)
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    countdown = Countdown(Sink(), "id", clocks.wall + given, margin, length)
+    countdown.watch(task)
+    countdown._tell()
+    countdown._cancel()
+    moments = [countdown._deadline - left - clocks.counted for left, _ in steps]
+    assert moments[:2] == pytest.approx([told, cancelled])
+    named = "by the setting disconnect_after" in str(countdown.error)
+    assert named == (length < given - 1)
+    countdown.stop()
+    await asyncio.wait((task,))
+
+
+@pytest.mark.parametrize("is_event_stream", [True, False])
+async def test_a_stream_is_closed_after_its_length(is_event_stream: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """An hour before its deadline. The app waits for the disconnect, which has to come by itself."""
+    kind = b"text/event-stream" if is_event_stream else b"text/csv"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({**START, "headers": [(b"content-type", kind)]})
+        await send(PART)
+        assert await receive() == {"type": "http.disconnect"}
+
+    api = await run(app, seconds=3600, disconnect_after=0.05)
+    assert api.answers[0].content == b"part"
+    if is_event_stream:
+        assert api.answers[0].trailers == {}
+    else:
+        assert error_of(api.answers[0])["errorType"] == "DeadlineExceeded"
+
+
 async def test_a_task_that_has_not_begun() -> None:
     task = asyncio.ensure_future(asyncio.Event().wait())
     assert [frame.name for frame in traceback.extract_tb(where_it_waits(task))] == ["wait"]

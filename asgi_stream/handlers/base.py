@@ -31,6 +31,7 @@ class BaseHandler:
     def __init__(self) -> None:
         config = load_config({})
         self.deadline_margin = config.deadline_margin
+        self.disconnect_after = config.disconnect_after
         self.workers = config.workers
         self.share_writes = config.share_writes
         self._adapters: Sequence[StreamingAdapter] = ()
@@ -45,6 +46,8 @@ class BaseHandler:
         self._adapters = adapters
         margins = [adapter.deadline_margin for adapter in adapters if adapter.deadline_margin is not None]
         self.deadline_margin = max(margins, default=self.deadline_margin)
+        lengths = [adapter.disconnect_after for adapter in adapters if adapter.disconnect_after is not None]
+        self.disconnect_after = max(lengths, default=self.disconnect_after)
         self.workers = max([self.workers, *(adapter.workers for adapter in adapters)])
         self.share_writes = self.share_writes or any(adapter.share_writes for adapter in adapters)
 

@@ -59,6 +59,8 @@ class PlainHandler(BaseHandler):
             if await calls.cancel():
                 # The function goes on where it called its adapter, and may have something to close.
                 await asyncio.wait((asyncio.wrap_future(thread),))
+            if calls.is_whole:  # an event stream that its deadline has closed
+                return await self.threads.result(thread)
             raise
 
 

@@ -41,14 +41,18 @@ class Countdown:
     """The time that one invocation has.
 
     ``deadline`` is in seconds since the epoch; ``margin`` in seconds, None for the default; more than the time given
-    counts as all of it. At ``ends``, by ``time.monotonic``, the handler is given up.
+    counts as all of it. ``length`` is the setting ``disconnect_after``, in seconds: where it is shorter, the margin
+    begins after it. At ``ends``, by ``time.monotonic``, the handler is given up.
     """
 
     __slots__ = (
-        "_deadline", "_given", "_loop", "_margin", "_over", "_request_id", "_sink", "_task", "_timer", "ends", "error",
+        "_deadline", "_given", "_length", "_loop", "_margin", "_over", "_request_id", "_sink", "_task", "_timer",
+        "ends", "error",
     )  # fmt: skip
 
-    def __init__(self, sink: Sink, request_id: str, deadline: float, margin: float | None) -> None:
+    def __init__(
+        self, sink: Sink, request_id: str, deadline: float, margin: float | None, length: float | None = None
+    ) -> None:
         self._sink = sink
         self._request_id = request_id
         left = deadline - time.time()
@@ -57,6 +61,9 @@ class Countdown:
         self._deadline = time.monotonic() + left
         self._given = max(0.0, left)
         self._margin = min(LONGEST_MARGIN, SHARE * self._given) if margin is None else min(margin, self._given)
+        self._length = length if length is not None and length + self._margin < self._given else None
+        if self._length is not None:
+            self._deadline += self._length + self._margin - self._given
         self.ends = self._deadline - self._margin / 4
         self.error: DeadlineExceeded | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -86,9 +93,10 @@ class Countdown:
         self._timer = self._at(self._margin / 4, self._give_up)
         if self._may_be_left_open:
             return
-        self.error = DeadlineExceeded(
-            f"the invocation had {self._given:.3f} s, and was cancelled shortly before they were over"
-        )
+        given = f"{self._given:.3f} s, and was cancelled shortly before they were over"
+        if self._length is not None:
+            given = f"{self._length:.3f} s by the setting disconnect_after, and was cancelled after them"
+        self.error = DeadlineExceeded(f"the invocation had {given}")
         if self._sink.watcher is not None:
             self._sink.watcher.fail(self.error)
         self.error.__traceback__ = where_it_waits(self._sink.task or self._task)

@@ -113,6 +113,7 @@ class Runtime:
         self._snap_start = snap_start
         self._started = started  # called once the handler is
         self._margin: float | None = getattr(handler, "deadline_margin", None)
+        self._length: float | None = getattr(handler, "disconnect_after", None)
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
@@ -269,7 +270,9 @@ class Runtime:
         """Runs the handler, as long as its deadline allows; returns what it raised."""
         countdown = None
         if invocation.deadline_ms is not None:
-            countdown = Countdown(sink, invocation.request_id, invocation.deadline_ms / 1000, self._margin)
+            countdown = Countdown(
+                sink, invocation.request_id, invocation.deadline_ms / 1000, self._margin, self._length
+            )
             self._block_watch.add(invocation.request_id, countdown.ends)
         task = _task(self._attempt(invocation, sink), variables)
         if self._abandoned:

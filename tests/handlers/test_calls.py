@@ -473,6 +473,50 @@ async def test_the_deadline_ends_the_response_and_wakes_the_thread(
     assert "The invocation is cancelled; it was waiting here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_event_stream_that_is_silent_at_the_deadline(
+    is_async: bool, method: str, time_runs_out: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for ``handler = adapter``: closed for a GET, whose client opens it again; an error for a POST."""
+    log: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        asyncio.get_running_loop().call_soon(time_runs_out)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("app")
+
+    adapter = StreamingAdapter(app, lifespan="off")
+
+    def handler(event: Any, context: Any) -> Any:
+        try:
+            return adapter(event, context)
+        finally:
+            log.append("function")
+
+    async def async_handler(event: Any, context: Any) -> Any:
+        try:
+            return await adapter(event, context)
+        finally:
+            log.append("function")
+
+    due = str(int((time.time() + 3600) * 1000))
+    event = function_url_event(method)
+    api = await serve(as_handler(async_handler if is_async else handler), event, Lambda_Runtime_Deadline_Ms=due)
+    assert log == ["app", "function"]
+    assert api.answers[0].content == b"data: 1\n\n"
+    logged = capsys.readouterr().err
+    if method == "GET":
+        assert api.answers[0].trailers == {}
+        assert "[ERROR]" not in logged
+    else:
+        assert error_of(api.answers[0])["errorType"] == "DeadlineExceeded"
+
+
 async def test_a_thread_that_outlives_its_invocation_cannot_call(
     adapter: StreamingAdapter, app: App, time_runs_out: Callable[[], None]
 ) -> None:
