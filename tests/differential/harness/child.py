@@ -143,10 +143,12 @@ async def run_transport(app: Any, requests: Requests, target: str) -> Recording:
 
 def run_local(module: str, target: str) -> Recording:
     """The app in a function's process, below `asgi-stream dev`."""
-    return asyncio.run(_drive_local(module, target))
+    # Before the function does, for both may have to make the same database; and not on an event loop.
+    file = importlib.import_module(module)
+    return asyncio.run(_drive_local(module, file.at_the_deadline if target == "deadline" else file.requests, target))
 
 
-async def _drive_local(module: str, target: str) -> Recording:
+async def _drive_local(module: str, requests: Requests, target: str) -> Recording:
     client = SocketClient(0)
     await client.gate.start()  # its port is in the environment of the function's process
     timeout = SHORT_TIMEOUT if target == "deadline" else 60
@@ -163,8 +165,7 @@ async def _drive_local(module: str, target: str) -> Recording:
             terminal.append(line.decode(errors="replace"))
         client.connect(int(found[1]))
         rest = asyncio.create_task(process.stdout.read())
-        file = importlib.import_module(module)
-        recording = await record(client, file.at_the_deadline if target == "deadline" else file.requests)
+        recording = await record(client, requests)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)

@@ -10,7 +10,6 @@ from blacksheep.server.sse import ServerSentEvent
 from tests.differential.harness import Client, gate, standard
 
 REQUIRES = ["blacksheep"]
-TARGETS = ["local"]
 
 app = Application(show_error_details=False)
 app.serve_files("static", root_path="static")

@@ -10,7 +10,6 @@ from datasette.app import Datasette
 from tests.differential.harness import Client
 
 REQUIRES = ["datasette", "setuptools"]
-TARGETS = ["local"]
 VOLATILE = [r'"query_ms": [\d.]+', r"Queries took [\d.]+ms", r"ds_csrftoken=[\w.\-]+", r'value="[\w.\-]{60,}"']
 
 if not Path("shop.db").exists():

@@ -178,7 +178,7 @@ async def requests(client: Client) -> None:
     await client.post("/guarded", data={"field": "a"}, label="without a CSRF token")
     await client.post("/guarded", data={"field": "a", "csrfmiddlewaretoken": token}, label="with a CSRF token")
     await client.get("/admin/", label="not logged in")
-    page = await client.get("/admin/login/?next=/admin/")
+    page = await client.get("/admin/login/?next=%2Fadmin%2F")
     (token,) = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
     login = {"username": "admin", "password": "secret", "next": "/admin/", "csrfmiddlewaretoken": token}
     await client.post("/admin/login/", data=login)

@@ -11,7 +11,6 @@ from fastmcp.exceptions import ToolError
 from tests.differential.harness import HOST, Client, gate
 
 REQUIRES = ["fastmcp"]
-TARGETS = ["local"]
 
 server = FastMCP("differential")
 

@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from tests.differential.harness import Client, gate_sync
 
 REQUIRES = ["gradio", "fastapi"]
-TARGETS = ["local"]
 VOLATILE = [
     r'"(app_id|event_id|session_hash|api_prefix)": ?"?[\w\-]+"?',
     r'"app_id":\d+',

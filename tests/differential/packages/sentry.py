@@ -11,7 +11,6 @@ from sentry_sdk.transport import Transport
 from tests.differential.harness import Client, gate
 
 REQUIRES = ["sentry-sdk", "fastapi"]
-TARGETS = ["local"]
 
 sent: list[dict] = []
 

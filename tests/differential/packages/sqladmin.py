@@ -14,7 +14,6 @@ from starlette.requests import Request
 from tests.differential.harness import Client
 
 REQUIRES = ["sqladmin", "itsdangerous", "starlette"]
-TARGETS = ["local"]
 VOLATILE = [r"session=[\w=.\-]{20,}", r"Item_\d{4}[\w\-.]*\.(csv|json)"]
 
 engine = create_engine("sqlite:///shop.db", connect_args={"check_same_thread": False})
