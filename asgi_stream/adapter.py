@@ -18,6 +18,7 @@ from asgi_stream.asgi.lifespan import Lifespan
 from asgi_stream.asgi.scope import http_scope
 from asgi_stream.config import load_config
 from asgi_stream.errors import AnswerTooLarge, ConfigurationError, UnknownEventError
+from asgi_stream.foreign import get, log, shown, text
 from asgi_stream.responders import BufferedResponder, StreamingResponder
 from asgi_stream.sources import can_stream, check_source, find_source
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamingAdapter"]
 
-logger = logging.getLogger("asgi_stream")
-
 # A forgotten exec wrapper, or a tool that wraps the handler into a plain function, shows in nothing else.
 NOT_STREAMED = (
     "This response was to be streamed and is not: the function runs under AWS's own Python runtime, which cannot. "
@@ -44,21 +43,13 @@ NOT_STREAMED = (
 )
 
 
-def log_error(message: str, error: BaseException) -> None:
-    """Logs an error with its traceback; no text in it that the user's logging cannot write makes a second error."""
-    try:
-        logger.error(message, exc_info=error)
-    except UnicodeError:
-        logger.error("%s: %s", message, ascii(error))
-
-
 def _trace_id(context: Any) -> bytes | None:
     """The invocation's X-Ray tracing header, which names Lambda's own segment and says whether it is sampled.
 
     The event's header cannot: it was there before Lambda decided. AWS's own runtime has it in the environment alone.
     """
-    trace = context.trace_id if hasattr(context, "trace_id") else os.environ.get("_X_AMZN_TRACE_ID")
-    return trace.encode("latin-1", "replace") if isinstance(trace, str) else None
+    trace = get(context, "trace_id", os.environ.get("_X_AMZN_TRACE_ID"))
+    return trace.encode("latin-1", "replace") if type(trace) is str else None
 
 
 class StreamingAdapter:
@@ -107,9 +98,9 @@ class StreamingAdapter:
         event_sources: Sequence[Source] = (),
     ) -> None:
         if not callable(app):
-            raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {app!r:.100}")
+            raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {shown(app)}")
         if on_event is not None and not callable(on_event):
-            raise ConfigurationError(f"on_event must be a function (event, context), not {on_event!r:.100}")
+            raise ConfigurationError(f"on_event must be a function (event, context), not {shown(on_event)}")
         self._event_sources = tuple(event_sources)
         for source in self._event_sources:
             check_source(source)
@@ -188,7 +179,7 @@ class StreamingAdapter:
                 return
             if not self._warned:
                 self._warned = True
-                logger.warning(NOT_STREAMED)
+                log(logging.WARNING, NOT_STREAMED)
         buffered = BufferedResponder(self.config, source, event, sink)
         sink.watcher = cycle = HttpCycle(request.method, request.body, buffered)
         try:
@@ -197,7 +188,7 @@ class StreamingAdapter:
             if sink.done:
                 raise
             sink.note(error)
-            log_error("The app failed; its client gets a page of status 500", error)
+            log(logging.ERROR, "The app failed; its client gets a page of status 500", error)
             if cycle.has_page:
                 # Frameworks send their own page and then raise.
                 with contextlib.suppress(AnswerTooLarge):
@@ -212,7 +203,7 @@ class StreamingAdapter:
         try:
             payload = json.dumps(result, allow_nan=False).encode("ascii")
         except (TypeError, ValueError) as error:
-            raise TypeError(f"on_event returned what cannot be said in JSON: {error}") from error
+            raise TypeError(f"on_event returned what cannot be said in JSON: {text(error)}") from error
         await sink.reply(payload)
 
     async def shutdown(self) -> None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 
 from asgi_stream.errors import ConfigurationError
+from asgi_stream.foreign import shown
 from asgi_stream.records import Record
 
 TYPE_CHECKING = False
@@ -108,12 +109,21 @@ def load_config(
         if value is None:
             value, origin = environ.get(variable), variable
         if value is not None:
-            values[name] = _READERS[name](value, origin)
+            values[name] = _read(name, value, origin)
     config = Config(**values)
     for source, _ in config.invoke_mode:
         if source != EVERY_SOURCE:
             _one_of((*STREAMING_SOURCES, *sources), source, "a source in invoke_mode")
     return config
+
+
+def _read(name: str, value: object, origin: str) -> Any:
+    try:
+        return _READERS[name](value, origin)
+    except ConfigurationError:
+        raise
+    except BaseException as error:  # of a value that cannot be compared, or iterated over
+        raise ConfigurationError(f"{origin} cannot be read: {shown(error)}") from error
 
 
 def _read_lifespan(value: object, origin: str) -> str:
@@ -124,21 +134,21 @@ def _read_invoke_mode(value: object, origin: str) -> tuple[tuple[str, str], ...]
     """One mode for every source, or one for each: a mapping, or the text ``function_url=stream,rest_api=buffered``."""
     if isinstance(value, str) and "=" in value:
         if len({item.partition("=")[0].strip() for item in _items(value, origin)}) < len(_items(value, origin)):
-            raise ConfigurationError(f"{origin} names a source twice: {value!r:.100}")
+            raise ConfigurationError(f"{origin} names a source twice: {shown(value)}")
         value = {source.strip(): mode.strip() for source, _, mode in (i.partition("=") for i in _items(value, origin))}
     elif isinstance(value, str):
         value = {EVERY_SOURCE: value}
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{origin} must be a mode or a mapping of sources to modes, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a mode or a mapping of sources to modes, not {shown(value)}")
     return tuple((source, _one_of(INVOKE_MODES, mode, origin)) for source, mode in value.items())
 
 
 def _read_path(value: object, origin: str) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{origin} must be a path, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a path, not {shown(value)}")
     path = value.strip("/")
     if any(character in path for character in "?#%\\") or "//" in path:
-        raise ConfigurationError(f"{origin} must be a decoded path without a query, such as /v1, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a decoded path without a query, such as /v1, not {shown(value)}")
     return f"/{path}" if path else ""
 
 
@@ -156,7 +166,7 @@ def _read_seconds(value: object, origin: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 900:
-        raise ConfigurationError(f"{origin} must be a number of seconds from 0 to 900, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a number of seconds from 0 to 900, not {shown(value)}")
     return seconds
 
 
@@ -164,7 +174,7 @@ def _read_count(value: object, origin: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{origin} must be a number of processes, 1 or more, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a number of processes, 1 or more, not {shown(value)}")
     return value
 
 
@@ -172,7 +182,7 @@ def _read_switch(value: object, origin: str) -> bool:
     if isinstance(value, bool):
         return value
     if value not in ("on", "off"):
-        raise ConfigurationError(f"{origin} must be True or False, on or off in the variable, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be True or False, on or off in the variable, not {shown(value)}")
     return value == "on"
 
 
@@ -192,12 +202,12 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
 def _one_of(allowed: Iterable[str], value: object, origin: str) -> str:
     if isinstance(value, str) and value in allowed:
         return value
-    raise ConfigurationError(f"{origin} must be one of {', '.join(allowed)}, not {value!r:.100}")
+    raise ConfigurationError(f"{origin} must be one of {', '.join(allowed)}, not {shown(value)}")
 
 
 def _items(value: object, origin: str) -> list[str]:
     """The items of a list, or of a text in which commas part them."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in items):
-        raise ConfigurationError(f"{origin} must be a list of texts, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a list of texts, not {shown(value)}")
     return [item.strip() for item in items if item.strip()]

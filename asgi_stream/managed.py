@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
-from asgi_stream.adapter import log_error
+from asgi_stream.foreign import log
 from asgi_stream.sinks import Sink
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ class ManagedLoop:
         error = await task
         sink.watcher = None  # a circle otherwise, which keeps the event until somebody looks for garbage
         if error is not None and sink.done:
-            log_error("The app failed after its response had ended", error)
+            log(logging.ERROR, "The app failed after its response had ended", error)
             error = None
         return sink.answer, error
 

@@ -11,6 +11,7 @@ import asyncio
 
 from asgi_stream.asgi.response import BODY, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError
+from asgi_stream.foreign import of_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class HttpCycle:
 
     def fail(self, error: BaseException) -> None:
         """Whatever the app does from now on, the response ends in ``error``."""
-        self._failure = self._failure or error
+        if self._failure is None:
+            self._failure = error
 
     async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
         """Calls the app and sees its response to the end.
@@ -132,20 +134,20 @@ class HttpCycle:
             # The short way of nearly every message, with nothing called that need not be.
             try:
                 data = message["body"] if message["more_body"] and message["type"] == BODY else None
-            except (TypeError, KeyError, IndexError):
-                data = None
+            except BaseException:
+                data = None  # `accept` raises for it
             if type(data) is bytes:
                 try:
                     if (sending := put(data)) is not None:
                         await sending
                 except Exception as error:
-                    self._failure = self._failure or error
+                    self.fail(error)
                     raise
                 return
         try:
             step = self._machine.accept(message)
         except AppError as error:
-            self._failure = self._failure or error
+            self.fail(error)
             raise
         self._flow = self._responder.put if self._machine.flows else None
         try:
@@ -155,10 +157,12 @@ class HttpCycle:
                 await self._responder.write(step.data)
             else:
                 await self._complete_with(step)
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             # Kept, for an app may swallow it: to the machine the message has been sent.
-            self._failure = self._failure or error
-            if isinstance(step, Start) and not isinstance(error, OSError):
+            self.fail(error)
+            if isinstance(step, Start) and not of_type(error, OSError):
                 # The source would not have this status and these headers; none have gone out.
                 self._machine.state = ResponseState.NOTHING
             raise
