@@ -19,6 +19,7 @@ from asgi_stream.asgi.lifespan import Lifespan
 from asgi_stream.asgi.scope import http_scope
 from asgi_stream.config import load_config
 from asgi_stream.errors import AnswerTooLarge, ConfigurationError, StatusError, UnknownEventError
+from asgi_stream.foreign import get, log, shown, text
 from asgi_stream.responders import BufferedResponder, StreamingResponder
 from asgi_stream.sources import NOT_HTTP, can_stream, check_source, find_source
 from asgi_stream.sources.request import with_host
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from asgi_stream.sources import Source
 
 __all__ = ["StreamingAdapter"]
-
-logger = logging.getLogger("asgi_stream")
 
 # Those that are alive, by number. The runtime starts the apps of those that were made while the handler was imported.
 _adapters: weakref.WeakValueDictionary[int, StreamingAdapter] = weakref.WeakValueDictionary()
@@ -93,21 +92,13 @@ def names_its_root_path(app: Any) -> bool:
     return False
 
 
-def log_error(message: str, error: BaseException) -> None:
-    """Logs an error with its traceback; no text in it that the user's logging cannot write makes a second error."""
-    try:
-        logger.error(message, exc_info=error)
-    except UnicodeError:
-        logger.error("%s: %s", message, ascii(error))
-
-
 def _trace_id(context: Any) -> bytes | None:
     """The invocation's X-Ray tracing header, which names Lambda's own segment and says whether it is sampled.
 
     The event's header cannot: it was there before Lambda decided. AWS's own runtime has it in the environment alone.
     """
-    trace = context.trace_id if hasattr(context, "trace_id") else os.environ.get("_X_AMZN_TRACE_ID")
-    return trace.encode("latin-1", "replace") if isinstance(trace, str) else None
+    trace = get(context, "trace_id", os.environ.get("_X_AMZN_TRACE_ID"))
+    return trace.encode("latin-1", "replace") if type(trace) is str else None
 
 
 class StreamingAdapter:
@@ -191,14 +182,14 @@ class StreamingAdapter:
         custom_handlers: None = None,
     ) -> None:
         if not callable(app):
-            raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {app!r:.100}")
+            raise ConfigurationError(f"StreamingAdapter needs an ASGI application, not {shown(app)}")
         if custom_handlers is not None:
             raise ConfigurationError(
                 "custom_handlers is Mangum's: StreamingAdapter takes event_sources, objects with the methods matches, "
                 "to_request and to_answer (docs/event-sources.md, Your own source)"
             )
         if on_event is not None and not callable(on_event):
-            raise ConfigurationError(f"on_event must be a function (event, context), not {on_event!r:.100}")
+            raise ConfigurationError(f"on_event must be a function (event, context), not {shown(on_event)}")
         self._event_sources = tuple(event_sources)
         for source in self._event_sources:
             check_source(source)
@@ -340,7 +331,7 @@ class StreamingAdapter:
             if sink.done or source.name == NOT_HTTP:
                 raise
             sink.note(error)
-            log_error("The app failed; its client gets a page of status 500", error)
+            log(logging.ERROR, "The app failed; its client gets a page of status 500", error)
             if cycle.has_page:
                 # Frameworks send their own page and then raise.
                 with contextlib.suppress(AnswerTooLarge):
@@ -391,7 +382,7 @@ class StreamingAdapter:
         try:
             payload = json.dumps(result, allow_nan=False).encode("ascii")
         except (TypeError, ValueError) as error:
-            raise TypeError(f"on_event returned what cannot be said in JSON: {error}") from error
+            raise TypeError(f"on_event returned what cannot be said in JSON: {text(error)}") from error
         await sink.reply(payload)
 
     async def shutdown(self) -> None:

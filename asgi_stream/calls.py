@@ -16,6 +16,7 @@ import logging
 import threading
 
 from asgi_stream.errors import HandlerError
+from asgi_stream.foreign import log, of_type
 from asgi_stream.sinks import Sink, SinkState
 
 TYPE_CHECKING = False
@@ -84,9 +85,7 @@ async def answer_whole(
     except BaseException as error:
         if not sink.done:
             raise
-        from asgi_stream.adapter import log_error
-
-        log_error("The app failed after its response had ended", error)
+        log(logging.ERROR, "The app failed after its response had ended", error)
     finally:
         sink.watcher = None  # a reference cycle otherwise, which keeps the event until the garbage collector runs
     return sink.answer
@@ -138,7 +137,7 @@ class Environment:
         """Logs, once, that what a function returned was ignored."""
         if not self._warned:
             self._warned = True
-            logging.getLogger("asgi_stream").warning(CHANGED)
+            log(logging.WARNING, CHANGED)
 
 
 class Calls:
@@ -197,7 +196,7 @@ class Calls:
         if error is None:
             return answer
         try:
-            if isinstance(error, asyncio.CancelledError):
+            if of_type(error, asyncio.CancelledError):
                 raise HandlerError("the invocation was cancelled while the app ran") from error
             raise error
         finally:
@@ -238,7 +237,7 @@ class Calls:
                 self._streams = False  # not a request that can be read: the function may give another answer
             elif not sink.done:
                 # The response can no longer succeed, whatever the function makes of this error.
-                self._failure = HandlerError(CANCELLED) if isinstance(error, asyncio.CancelledError) else error
+                self._failure = HandlerError(CANCELLED) if of_type(error, asyncio.CancelledError) else error
             raise
         finally:
             sink.task = None

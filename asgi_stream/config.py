@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 
 from asgi_stream.errors import ConfigurationError
+from asgi_stream.foreign import shown
 from asgi_stream.records import Record
 
 TYPE_CHECKING = False
@@ -195,12 +196,21 @@ def load_config(
         if value is None:
             value, origin = environ.get(variable), variable
         if value is not None:
-            values[name] = _READERS[name](value, origin)
+            values[name] = _read(name, value, origin)
     config = Config(**values)
     for source, _ in config.invoke_mode:
         if source != EVERY_SOURCE:
             _one_of((*STREAMING_SOURCES, *sources), source, "a source in invoke_mode")
     return config
+
+
+def _read(name: str, value: object, origin: str) -> Any:
+    try:
+        return _READERS[name](value, origin)
+    except ConfigurationError:
+        raise
+    except BaseException as error:  # of a value that cannot be compared, or iterated over
+        raise ConfigurationError(f"{origin} cannot be read: {shown(error)}") from error
 
 
 def _read_lifespan(value: object, origin: str) -> str:
@@ -211,12 +221,12 @@ def _read_invoke_mode(value: object, origin: str) -> tuple[tuple[str, str], ...]
     """One mode for every source, or one for each: a mapping, or the text ``function_url=stream,rest_api=buffered``."""
     if isinstance(value, str) and "=" in value:
         if len({item.partition("=")[0].strip() for item in _items(value, origin)}) < len(_items(value, origin)):
-            raise ConfigurationError(f"{origin} names a source twice: {value!r:.100}")
+            raise ConfigurationError(f"{origin} names a source twice: {shown(value)}")
         value = {source.strip(): mode.strip() for source, _, mode in (i.partition("=") for i in _items(value, origin))}
     elif isinstance(value, str):
         value = {EVERY_SOURCE: value}
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{origin} must be a mode or a mapping of sources to modes, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a mode or a mapping of sources to modes, not {shown(value)}")
     return tuple((source, _one_of(INVOKE_MODES, mode, origin)) for source, mode in value.items())
 
 
@@ -226,10 +236,10 @@ def _read_stage(value: object, origin: str) -> str:
 
 def _read_path(value: object, origin: str) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{origin} must be a path, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a path, not {shown(value)}")
     path = value.strip("/")
     if any(character in path for character in "?#%\\") or "//" in path:
-        raise ConfigurationError(f"{origin} must be a decoded path without a query, such as /v1, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a decoded path without a query, such as /v1, not {shown(value)}")
     return f"/{path}" if path else ""
 
 
@@ -254,7 +264,7 @@ def _read_seconds(value: object, origin: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 900:
-        raise ConfigurationError(f"{origin} must be a number of seconds from 0 to 900, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a number of seconds from 0 to 900, not {shown(value)}")
     return seconds
 
 
@@ -269,7 +279,7 @@ def _read_count(value: object, origin: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{origin} must be a number of processes, 1 or more, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a number of processes, 1 or more, not {shown(value)}")
     return value
 
 
@@ -279,7 +289,7 @@ def _read_switch(value: object, origin: str) -> bool:
     switch = SWITCHES.get(value.strip().lower()) if isinstance(value, str) else None
     if switch is None:
         raise ConfigurationError(
-            f"{origin} must be True or False, on or off (or true/false, yes/no, 1/0), not {value!r:.100}"
+            f"{origin} must be True or False, on or off (or true/false, yes/no, 1/0), not {shown(value)}"
         )
     return switch
 
@@ -287,7 +297,7 @@ def _read_switch(value: object, origin: str) -> bool:
 def _read_route(value: object, origin: str) -> str:
     if not isinstance(value, str) or (value and not value.startswith("/")) or any(mark in value for mark in "?#%\\"):
         raise ConfigurationError(
-            f"{origin} must be a decoded path without a query, such as /events, not {value!r:.100}"
+            f"{origin} must be a decoded path without a query, such as /events, not {shown(value)}"
         )
     return value
 
@@ -303,10 +313,10 @@ def _read_status_codes(value: object, origin: str) -> frozenset[int]:
         first, dash, last = (part.strip() for part in item.partition("-"))
         numbers = (first, last) if dash else (first, first)
         if not all(len(number) == 3 and number.isascii() and number.isdigit() for number in numbers):
-            raise ConfigurationError(f"{origin} must be status codes and ranges such as 500,502-504, not {item!r:.100}")
+            raise ConfigurationError(f"{origin} must be status codes and ranges such as 500,502-504, not {shown(item)}")
         codes.update(range(int(numbers[0]), int(numbers[1]) + 1))
         if not (200 <= int(numbers[0]) <= int(numbers[1]) <= 599):
-            raise ConfigurationError(f"{origin} must be status codes from 200 to 599, not {item!r:.100}")
+            raise ConfigurationError(f"{origin} must be status codes from 200 to 599, not {shown(item)}")
     return frozenset(codes)
 
 
@@ -336,12 +346,12 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
 def _one_of(allowed: Iterable[str], value: object, origin: str) -> str:
     if isinstance(value, str) and value in allowed:
         return value
-    raise ConfigurationError(f"{origin} must be one of {', '.join(allowed)}, not {value!r:.100}")
+    raise ConfigurationError(f"{origin} must be one of {', '.join(allowed)}, not {shown(value)}")
 
 
 def _items(value: object, origin: str) -> list[str]:
     """The items of a list, or of a text in which commas part them."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in items):
-        raise ConfigurationError(f"{origin} must be a list of texts, not {value!r:.100}")
+        raise ConfigurationError(f"{origin} must be a list of texts, not {shown(value)}")
     return [item.strip() for item in items if item.strip()]

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asgi_stream.asgi.lifespan import MAX_LATE_APPS, TOO_MANY_APPS, Lifespan
 from asgi_stream.calls import answer_whole
+from asgi_stream.foreign import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 __all__ = ["call", "close"]
-
-logger = logging.getLogger("asgi_stream")
 
 # How long tasks that were left behind may take to end when the loop does, and an app when the process does, in seconds.
 GRACE = 0.2
@@ -77,7 +76,7 @@ class _ManagedLoop:
     def _call(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
         if not self._warned and adapter.would_stream(event):
             self._warned = True
-            logger.warning(NOT_STREAMED)
+            log(logging.WARNING, NOT_STREAMED)
         answer, error = self._run(self._answer(adapter, event, context))
         if error is not None:
             raise error
@@ -174,7 +173,7 @@ def _managed_loop(app: ASGIApp) -> _ManagedLoop:
         if len(_loops) <= MAX_LATE_APPS or oldest is managed:
             return managed
         del _loops[id(oldest.app)]
-    logger.warning(TOO_MANY_APPS, MAX_LATE_APPS)
+    log(logging.WARNING, TOO_MANY_APPS % MAX_LATE_APPS)
     _close(oldest)
     return managed
 
@@ -190,4 +189,4 @@ def _close(managed: _ManagedLoop, *, at_exit: bool = False) -> None:
         with managed:
             managed.close(at_exit=at_exit)
     except Exception as error:
-        logger.warning("An app that is no longer called could not be shut down", exc_info=error)
+        log(logging.WARNING, "An app that is no longer called could not be shut down", error)

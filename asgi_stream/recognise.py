@@ -10,6 +10,7 @@ import functools
 import inspect
 
 from asgi_stream.errors import ConfigurationError
+from asgi_stream.foreign import get, of_type, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ METHODS = ("startup", "invoke", "shutdown")
 
 def as_handler(value: Any) -> Any:
     """Returns what the runtime can drive. Raises ConfigurationError for what is no handler, with the remedy."""
-    if not inspect.isclass(value) and all(callable(getattr(value, name, None)) for name in METHODS):
+    is_class = of_type(value, type)
+    if not is_class and all(callable(get(value, name)) for name in METHODS):
         return value
-    if inspect.isclass(value) or not callable(value):
-        what = "a class" if inspect.isclass(value) else type(value).__name__
+    if is_class or not callable(value):
+        what = "a class" if is_class else type_name(value)
         raise ConfigurationError(
             f"it is {what}; a handler is StreamingAdapter(app), an ASGI app, or a function (event, context)"
         )

@@ -153,8 +153,9 @@ class Sink:
 
     def start(self, prelude: Prelude) -> Awaitable[None]:
         """Sends status, headers and cookies on their way. Raises StreamClosed if the peer is gone."""
+        data = Prelude.encode(prelude)  # of a user's own event source: if this raises, nothing has begun
         self._advance("start")
-        return self._start(prelude)
+        return self._start(data)
 
     async def open(self, content_type: str) -> None:
         """Begins a raw stream: no status, no headers but this one. Raises StreamClosed if the peer is gone."""
@@ -203,7 +204,7 @@ class Sink:
         except KeyError:
             raise SinkStateError(f"{call}() on a response that is {self.state.value}") from None
 
-    def _start(self, prelude: Prelude) -> Awaitable[None]:
+    def _start(self, prelude: bytes) -> Awaitable[None]:
         raise NotImplementedError
 
     async def _open(self, content_type: str) -> None:

@@ -19,7 +19,7 @@ from tests.support.events import function_url_event
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from asgi_stream.sinks import Buffer, Prelude
+    from asgi_stream.sinks import Buffer
 
 ROUNDS = 15
 FORMS: tuple[Any, ...] = ("off", "json", "emf")
@@ -29,7 +29,7 @@ EVENT = function_url_event()
 class Nowhere(Sink):
     """Takes all at once."""
 
-    def _start(self, prelude: Prelude) -> Awaitable[None]:
+    def _start(self, prelude: bytes) -> Awaitable[None]:
         return DONE
 
     def put(self, data: Buffer) -> None:

@@ -327,3 +327,39 @@ def test_what_is_no_event_source(member: str, value: object, sentence: str) -> N
     broken = type("Broken", (Mine,), {member: value})()
     with pytest.raises(ConfigurationError, match=sentence):
         StreamingAdapter(app, event_sources=[broken])
+
+
+class Broken:
+    def _exit(self, *_: Any) -> Any:
+        raise SystemExit
+
+    __str__ = __repr__ = __bool__ = __len__ = __iter__ = __eq__ = __hash__ = _exit
+
+
+class BrokenList(list[str]):
+    __iter__ = __repr__ = Broken._exit
+
+
+@pytest.mark.parametrize("name", Config._fields)
+@pytest.mark.parametrize("kind", [Broken, BrokenList])
+def test_values_that_cannot_be_read_are_refused_by_their_name(name: str, kind: type) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        config(**{name: kind()})
+
+
+@pytest.mark.parametrize("option", ["app", "on_event"])
+def test_objects_that_cannot_be_told_are_refused(option: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="<Broken: its text could not be made>"):
+        StreamingAdapter(**{"app": app, option: Broken()})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["name", "streams", "limit", "matches", "to_answer"])
+def test_event_sources_that_cannot_be_read_are_refused(name: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    members = {"name": "mine", "streams": False, "limit": 9, "matches": print, "to_request": print, "to_answer": print}
+    source = type("Source", (), {**members, "__repr__": Broken._exit, name: property(Broken._exit)})()
+    with pytest.raises(ConfigurationError):
+        StreamingAdapter(app, event_sources=[source])

@@ -376,6 +376,21 @@ class Told:
             assert self._changed.wait_for(lambda: len(self.request_ids) >= count, 60)
 
 
+def test_code_that_blocks_the_loop_may_be_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch prints frames that `traceback` cannot, and goes on watching."""
+    logged: list[str] = []
+    monkeypatch.setattr(deadline, "log", lambda level, message, request_id="": logged.append(message))
+    watch = BlockWatch()
+
+    def odd() -> None:
+        watch._report(["id-1"])
+
+    odd.__code__ = odd.__code__.replace(co_filename="odd\0file", co_linetable=b"")
+    odd()
+    assert 'File "odd\0file", line ' in logged[0]
+    assert "in test_code_that_blocks_the_loop_may_be_of_any_kind\n    odd()" in logged[0]
+
+
 async def test_one_thread_watches_all_invocations(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = BlockWatch()
     threads = threading.active_count()

@@ -20,6 +20,7 @@ from asgi_stream.runtime.loop import Runtime
 from asgi_stream.runtime.requests import next_extension_event, register_extension
 from tests.support.emulator import EmulatorPlatform, why_no_emulator
 from tests.support.events import function_url_event
+from tests.support.hostile import make_error
 from tests.support.memory import MemoryStream, connects_to
 from tests.support.process import process
 from tests.support.wire import FakeRuntimeApi
@@ -334,3 +335,36 @@ async def test_the_emulator_ends_a_function_that_has_registered_by_sigterm(handl
         await emulator._session.wait()
         await emulator.output.end()
         assert ("shutdown" in emulator.output.text) is hears
+
+
+@pytest.mark.parametrize("base", [Exception, SystemExit, KeyboardInterrupt, GeneratorExit])
+async def test_a_shutdown_that_raises_what_cannot_be_told(
+    base: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fails() -> None:
+        raise make_error(base, dict.fromkeys(("__str__", "__repr__", "__cause__"), ("raises", SystemExit)))
+
+    await shut_down(fails, 1)
+    assert "The function failed to shut down\nTraceback" in capsys.readouterr().err
+
+
+async def test_a_shutdown_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    await shut_down(lambda: None, 1)  # type: ignore[arg-type, return-value]
+    assert "The function failed to shut down\nTraceback" in capsys.readouterr().err
+
+
+async def test_tasks_that_cannot_be_cancelled() -> None:
+    """Of a class of the app's own: the others are cancelled all the same."""
+
+    class Task(asyncio.Task[Any]):
+        def cancel(self, msg: object = None) -> bool:
+            raise SystemExit
+
+    release = asyncio.Event()
+    broken = [Task(release.wait(), loop=asyncio.get_running_loop()) for _ in range(5)]
+    plain = asyncio.ensure_future(release.wait())
+    await asyncio.sleep(0)
+    await loop._cancel({*broken, plain}, 0.01)
+    assert plain.cancelled()
+    release.set()
+    await asyncio.wait(broken)

@@ -10,6 +10,7 @@ import pytest
 
 from asgi_stream.asgi.lifespan import Lifespan
 from asgi_stream.errors import LifespanError
+from tests.support.hostile import make_error
 
 pytestmark = pytest.mark.anyio
 
@@ -143,3 +144,65 @@ async def test_an_app_whose_lifespan_ends_early() -> None:
     lifespan = Lifespan(app, "on")
     await lifespan.startup()
     await lifespan.shutdown()
+
+
+class Text(str):
+    __slots__ = ()
+
+    def _raise(self, *_: object) -> Any:
+        raise SystemExit
+
+    __str__ = __repr__ = __format__ = __hash__ = __eq__ = __bool__ = __len__ = _raise
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+async def test_answers_of_odd_types(mode: str) -> None:
+    """They are read when they are sent, as what they are."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": Text("lifespan.startup.complete"), "message": Text("ignored")})
+        await receive()
+        await send({"type": Text("lifespan.shutdown.failed"), "message": Text("still busy")})
+
+    lifespan = Lifespan(app, mode)
+    await lifespan.startup()
+    with pytest.raises(LifespanError, match="the app's shutdown failed: still busy"):
+        await lifespan.shutdown()
+
+
+@pytest.mark.parametrize("message", [7, object(), Text("no database"), {"a": 1}], ids=["int", "object", "text", "dict"])
+async def test_a_reason_of_an_odd_type(message: object) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": message})
+
+    with pytest.raises(LifespanError, match="the app's startup failed: "):
+        await Lifespan(app, "auto").startup()
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+@pytest.mark.parametrize("base", [Exception, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+async def test_errors_that_cannot_be_told(mode: str, base: type[BaseException]) -> None:
+    error = make_error(base, dict.fromkeys(("__str__", "__repr__", "__class__", "__bool__"), ("raises", SystemExit)))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise error
+
+    if mode == "auto" and base not in (SystemExit, KeyboardInterrupt):
+        await Lifespan(app, mode).startup()  # it is warned of
+    else:
+        with pytest.raises(LifespanError):
+            await Lifespan(app, mode).startup()
+
+    async def fails_at_shutdown(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise error
+
+    lifespan = Lifespan(fails_at_shutdown, mode)
+    await lifespan.startup()
+    with pytest.raises(LifespanError):
+        await lifespan.shutdown()

@@ -70,3 +70,81 @@ def test_what_is_no_handler(name: str, error_type: str, message: str, first_fram
         assert report.stack == ()
     else:
         assert first_frame in report.stack[0]
+
+
+BROKEN = """
+class Broken(BASE):
+    def _raise(self, *_):
+        raise SystemExit
+    __str__ = __repr__ = __bool__ = __len__ = __eq__ = _raise
+    __hash__ = BASE.__hash__
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "error_type"),
+    [
+        ("Exception", "Broken"),
+        ("SystemExit", "Broken"),
+        ("ImportError", "Runtime.ImportModuleError"),
+        ("ModuleNotFoundError", "Runtime.ImportModuleError"),
+        ("SyntaxError", "Runtime.UserCodeSyntaxError"),
+    ],
+)
+def test_an_import_that_raises_what_cannot_be_told(base: str, error_type: str, tmp_path: Path) -> None:
+    (tmp_path / f"loader_broken_{base}.py").write_text(BROKEN.replace("BASE", base) + "raise Broken('told')\n")
+    with pytest.raises(HandlerLoadError) as info:
+        load_handler(f"loader_broken_{base}.handler")
+    report = info.value.report()
+    assert report.error_type == error_type
+    assert f"loader_broken_{base}.py" in report.stack[0]
+    assert "<Broken: its text could not be made>" in report.message
+
+
+@pytest.mark.parametrize("error", ["ValueError", "SystemExit", "KeyboardInterrupt"])
+def test_a_module_that_cannot_be_asked(error: str, tmp_path: Path) -> None:
+    (tmp_path / f"loader_asked_{error}.py").write_text(f"def __getattr__(name): raise {error}('not today')\n")
+    with pytest.raises(HandlerLoadError, match=f"cannot be read: {error}") as info:
+        load_handler(f"loader_asked_{error}.handler")
+    report = info.value.report()
+    assert (report.kind, report.message) == (f"Function.{error}", "not today")
+
+
+PROXIES = """
+class Proxy:
+    '''As one that is of use in a request alone.'''
+    def __getattr__(self, name):
+        raise ERROR("working outside of a request")
+    def __call__(self, scope, receive, send): ...
+
+class Signed(Proxy):
+    @property
+    def __signature__(self):
+        raise ERROR("no signature")
+
+class Classless(Proxy):
+    @property
+    def __class__(self):
+        raise ERROR("no class")
+
+app, signed, classless = Proxy(), Signed(), Classless()
+"""
+
+
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit"])
+def test_an_object_whose_attributes_cannot_be_read(error: str, tmp_path: Path) -> None:
+    (tmp_path / f"loader_proxies_{error}.py").write_text(PROXIES.replace("ERROR", error))
+    for name in ("app", "signed", "classless"):
+        assert type(load_handler(f"loader_proxies_{error}.{name}")).__module__.startswith("asgi_stream.")
+
+
+def test_a_handler_that_cannot_be_wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever raises then, it is an init error."""
+
+    def fail(value: object) -> None:
+        raise KeyboardInterrupt("not today")
+
+    monkeypatch.setattr("asgi_stream.recognise.as_handler", fail)
+    with pytest.raises(HandlerLoadError, match="cannot be used: KeyboardInterrupt") as info:
+        load_handler("loader_bare.app")
+    assert info.value.report().kind == "Function.KeyboardInterrupt"

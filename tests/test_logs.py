@@ -30,6 +30,7 @@ from asgi_stream.runtime.loop import Fatal, Runtime
 from tests.sources.recorded import NAMES, recorded
 from tests.support.dev import environment
 from tests.support.events import function_url_event
+from tests.support.hostile import RAISED, at_an_illegal_position, make_error
 from tests.support.memory import connects_to
 from tests.support.process import EXEC_WRAPPER, child_process
 from tests.support.wire import FakeRuntimeApi, serve
@@ -968,3 +969,105 @@ async def test_invocations_at_once_log_under_their_own_ids(out: Out, monkeypatch
     for record in told:
         assert record["requestId"] == record.get("errorMessage", record["message"])
         assert record.get("tenantId") == ("A" if record["requestId"] == "/a" else None)
+
+
+# What is logged, and where to, may be anything.
+
+
+class Exits:
+    """What exits when it is touched."""
+
+    def _exit(self, *_: Any) -> Any:
+        raise SystemExit
+
+    __str__ = __repr__ = __bool__ = __len__ = __iter__ = __eq__ = __hash__ = write = flush = _exit
+
+
+def handle(message: Any, *arguments: Any, exc_info: Any = None, **extra: object) -> None:
+    """As an app's record is, by the root logger's handler; not by those of pytest, which would raise."""
+    assert logs._on_root is not None
+    record = logging.LogRecord("shop", logging.ERROR, "", 0, message, arguments, exc_info)
+    vars(record).update(extra)
+    logs._on_root.handle(record)
+
+
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+def test_a_stream_of_the_apps_own_that_exits(
+    log_format: str, root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": log_format})
+    with monkeypatch.context() as streams:
+        streams.setattr(sys, "stdout", Exits())
+        handle("said")
+        logs.log_exception("It failed", failure())
+        logs.flush()
+        logs.reconnect()
+        error = capsys.readouterr().err
+        streams.setattr(sys, "stderr", Exits())
+        handle("to nobody")
+        logs.log("ERROR", "to nobody")
+        logs.flush()
+    assert error.count("said") == 1
+    assert "It failed" in error
+
+
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+@pytest.mark.parametrize("raised", RAISED)
+def test_records_that_raise_whatever_they_raise(
+    log_format: str, raised: type[BaseException], root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the standard library's handlers do for an Exception: they are reported on stderr, and nothing comes out."""
+
+    class Thing:
+        def __str__(self) -> str:
+            raise raised
+
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": log_format})
+    handle("%s", Thing())
+    handle(Thing())
+    assert capsys.readouterr().err.count("--- Logging error ---") == 2
+    assert logs._on_root is not None
+    logs._on_root.addFilter(Thing.__str__)  # type: ignore[arg-type]
+    handle("said")
+    handle("%s", Exits(), exc_info=(Exits, Exits(), None))
+
+
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+def test_errors_that_cannot_be_told(log_format: str, out: Out) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": log_format})
+    error = make_error(Exception, dict.fromkeys(("__str__", "__cause__", "__traceback__"), ("raises", SystemExit)))
+    at_an_illegal_position(error)
+    logs.log_exception("It failed", error)
+    handle("said", exc_info=(type(error), error, None))
+    handle("said", exc_info=("no", "error", 7))
+    lines = out.getvalue().split("\n")
+    if log_format == "Text":
+        assert len(re.findall("in at_an_illegal_position\r", lines[0] + lines[1])) == 2
+        assert lines[0].endswith("\rtests.support.hostile.Hostile: <Hostile: its text could not be made>")
+        assert lines[2].endswith("\tsaid\rstr: error")
+        return
+    for record in map(json.loads, lines[:2]):
+        assert (record["errorType"], record["errorMessage"]) == ("Hostile", "<Hostile: its text could not be made>")
+        assert "in at_an_illegal_position\n" in "".join(record["stackTrace"])
+    assert json.loads(lines[0])["location"].startswith(f"{os.path.dirname(__file__)}/support/hostile.py:at_an_illegal")
+    assert "errorType" not in json.loads(lines[2])
+
+
+def test_extras_that_cannot_be_read(out: Out) -> None:
+    class Broken(dict[str, object]):
+        items = Exits._exit
+
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    handle("said", thing=Exits(), things=[Exits()])
+    handle("said", exc_info=(ValueError, failure(), None), thing=Broken(a=1))
+    handle({"thing": Exits()})
+    first, second, third = map(json.loads, out.getvalue().splitlines())
+    assert first["thing"] == first["things"][0] == third["message"]["thing"] == "<Exits: its text could not be made>"
+    assert second["thing"] == "{'a': 1}"
+    assert isinstance(second["stackTrace"], list)
+
+
+def test_a_long_text_is_cut_in_the_log(out: Out) -> None:
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    logs.log_exception("It failed", ValueError("x" * 1_000_000))
+    assert json.loads(out.getvalue())["errorMessage"].endswith("x… (934464 characters left out)")

@@ -23,7 +23,7 @@ class Recorder(Sink):
         super().__init__()
         self.calls: list[str] = []
 
-    async def _start(self, prelude: Prelude) -> None:
+    async def _start(self, prelude: bytes) -> None:
         self.calls.append("start")
 
     async def _open(self, content_type: str) -> None:

@@ -22,9 +22,15 @@ from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
 from asgi_stream.runtime import snapstart
 from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.requests import next_invocation, restore_next
-from asgi_stream.runtime.snapstart import AfterRestoreError, BeforeSnapshotError, snapshot_and_restore
+from asgi_stream.runtime.snapstart import (
+    AfterRestoreError,
+    BeforeSnapshotError,
+    SnapStartError,
+    snapshot_and_restore,
+)
 from tests.support.emulator import BINARY, EmulatorPlatform, why_no_emulator
 from tests.support.events import function_url_event
+from tests.support.hostile import at_an_illegal_position, make_error
 from tests.support.memory import MemoryStream, connects_to
 from tests.support.platforms import REPO, Session
 from tests.support.process import process
@@ -204,6 +210,43 @@ async def test_a_hook_that_fails_before_the_snapshot(error: BaseException) -> No
     assert report["errorMessage"] == str(error)
     assert "in raises" in report["stackTrace"][-1]
     assert stream.closed
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_hook_that_raises_what_cannot_be_told(moment: str) -> None:
+    error = make_error(SystemExit, dict.fromkeys(("__str__", "__repr__", "__bool__"), ("raises", SystemExit)))
+    at_an_illegal_position(error)
+    register = package.register_before_snapshot if moment == "before" else package.register_after_restore
+    register(raises, error)
+    stream, new = MemoryStream(), MemoryStream()
+    for each in (stream, new):
+        each.say(RESTORED)
+    with pytest.raises(SnapStartError):
+        await snapshot_and_restore(Connection(HOST, connects_to(stream, new)), contextvars.copy_context())
+    report = request_of((stream if moment == "before" else new).writes[0])[2]
+    assert (report["errorType"], report["errorMessage"]) == ("Hostile", "<Hostile: its text could not be made>")
+    assert "in at_an_illegal_position" in report["stackTrace"][-1]
+
+
+@pytest.mark.parametrize(
+    "there", [None, object(), types.SimpleNamespace(seed=7, RAND_add=7)], ids=["none", "object", "7"]
+)
+async def test_a_module_of_the_apps_own_that_is_called_random(monkeypatch: pytest.MonkeyPatch, there: object) -> None:
+    for name in ("random", "ssl"):
+        monkeypatch.setitem(sys.modules, name, there)
+    stream = MemoryStream()
+    stream.say(RESTORED)
+    await snapshot_and_restore(Connection(HOST, connects_to(stream)), contextvars.copy_context())
+
+
+async def test_randomness_that_cannot_be_renewed_ends_the_restore(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "random", types.SimpleNamespace(seed=lambda: raises(SystemExit(3))))
+    stream, new = MemoryStream(), MemoryStream()
+    for each in (stream, new):
+        each.say(RESTORED)
+    with pytest.raises(AfterRestoreError):
+        await snapshot_and_restore(Connection(HOST, connects_to(stream, new)), contextvars.copy_context())
+    assert request_of(new.writes[0])[2]["errorType"] == "SystemExit"
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no database"), SystemExit(3)], ids=repr)

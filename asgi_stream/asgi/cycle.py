@@ -17,6 +17,7 @@ import contextlib
 
 from asgi_stream.asgi.response import BODY, CUT_OFF, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError, DeadlineExceeded, StreamClosed, stems_from
+from asgi_stream.foreign import of_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class HttpCycle:
         self._whole = False
         self._expired = False
         self._lost: StreamClosed | None = None  # what `send` raises once the deadline has closed an event stream
-        self._blocked: set[asyncio.Task[Any]] = set()  # tasks in `send` that wait for a slow reader
+        self._blocked: set[asyncio.Task[Any]] | None = None  # tasks in `send` that wait for a slow reader
         self.left_open = False
 
     @property
@@ -99,7 +100,8 @@ class HttpCycle:
 
     def fail(self, error: BaseException) -> None:
         """Whatever the app does from now on, the response ends in ``error``."""
-        self._failure = self._failure or error
+        if self._failure is None:
+            self._failure = error
 
     async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
         """Calls the app and sees its response to the end.
@@ -151,8 +153,8 @@ class HttpCycle:
             self._lost = StreamClosed("the event stream was closed: the deadline of its invocation is near")
             self._flow = None
             self._responder.cut_short()
-            blocked, self._blocked = self._blocked, set()
-            for task in blocked:
+            blocked, self._blocked = self._blocked, None
+            for task in blocked or ():
                 task.cancel()
 
     @property
@@ -191,8 +193,8 @@ class HttpCycle:
             # The short way of nearly every message, with nothing called that need not be.
             try:
                 data = message["body"] if message["more_body"] and message["type"] == BODY else None
-            except (TypeError, KeyError, IndexError):
-                data = None
+            except BaseException:
+                data = None  # `accept` raises for it
             if type(data) is bytes:
                 try:
                     if (sending := put(data)) is not None:
@@ -221,17 +223,19 @@ class HttpCycle:
                     await self._wait_for_the_reader(sending)
             else:
                 await self._complete_with(step)
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             self._keep(error)
-            if isinstance(step, Start) and not isinstance(error, OSError):
+            if isinstance(step, Start) and not of_type(error, OSError):
                 # The source would not have this status and these headers; none have gone out.
                 self._machine.state = ResponseState.NOTHING
             raise
 
-    def _keep(self, error: Exception) -> None:
+    def _keep(self, error: BaseException) -> None:
         """Keeps what `send` raises, for an app may swallow it: to the machine the message has been sent."""
         if error is not self._lost:
-            self._failure = self._failure or error
+            self.fail(error)
 
     async def _wait_for_the_reader(self, sending: Awaitable[None]) -> None:
         """Waits until a message is on its way. Raises StreamClosed if the deadline closes the event stream first."""
@@ -243,15 +247,16 @@ class HttpCycle:
             await sending
             return
         cancelling = task.cancelling()
-        self._blocked.add(task)
+        blocked = self._blocked = self._blocked or set()
+        blocked.add(task)
         try:
             await sending
         except asyncio.CancelledError:
             # As in asyncio.timeout: a cancellation by another party is raised, ours is not.
-            if task in self._blocked or task.uncancel() > cancelling:
+            if self._blocked is blocked or task.uncancel() > cancelling:
                 raise
         finally:
-            self._blocked.discard(task)
+            blocked.discard(task)
         if self._lost is not None:
             raise self._lost
 

@@ -15,6 +15,7 @@ import logging
 
 from asgi_stream.asgi.scope import ASGI_VERSION
 from asgi_stream.errors import AppError, LifespanError
+from asgi_stream.foreign import MAX_TEXT, log, of_type, plain_str, shown, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from asgi_stream.asgi import ASGIApp
 
 __all__ = ["Lifespan", "Lifespans"]
-
-logger = logging.getLogger("asgi_stream")
 
 # How long an app that has failed may take to end, in seconds.
 GRACE = 0.2
@@ -59,7 +58,7 @@ class Lifespan:
         self._mode = mode
         self._task: asyncio.Task[None] | None = None
         self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._outbox: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        self._outbox: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
     @property
     def running(self) -> bool:
@@ -82,16 +81,16 @@ class Lifespan:
         if answer is None:
             error = _error_of(self._task)
             self._task = None
-            if isinstance(error, LifespanError):
+            if of_type(error, LifespanError):
                 raise error
             if self._mode == "on":
-                raise LifespanError(f"the app has no lifespan, and lifespan is on: {error!r}") from error
+                raise LifespanError(f"the app has no lifespan, and lifespan is on: {shown(error, MAX_TEXT)}") from error
             if self._inbox.empty() and error is not None:
                 # By the specification it has no lifespan; but it did take the event, and so may well have failed in it.
-                logger.warning("The app raised at lifespan.startup and is taken to have no lifespan", exc_info=error)
-        elif answer["type"] != "lifespan.startup.complete":
+                log(logging.WARNING, "The app raised at lifespan.startup and is taken to have no lifespan", error)
+        elif answer[0] != "lifespan.startup.complete":
             await self._end()
-            raise LifespanError(f"the app's startup failed: {answer.get('message') or 'it gave no reason'}")
+            raise LifespanError(f"the app's startup failed: {answer[1] or 'it gave no reason'}")
 
     def set_variables(self) -> None:
         """Sets the context variables that startup has set, in the current context.
@@ -112,10 +111,10 @@ class Lifespan:
         if answer is None:
             error = _error_of(self._task)
             if error is not None:
-                raise LifespanError(f"the app raised at shutdown: {error!r}") from error
-        elif answer["type"] != "lifespan.shutdown.complete":
+                raise LifespanError(f"the app raised at shutdown: {shown(error, MAX_TEXT)}") from error
+        elif answer[0] != "lifespan.shutdown.complete":
             await self._end()
-            raise LifespanError(f"the app's shutdown failed: {answer.get('message') or 'it gave no reason'}")
+            raise LifespanError(f"the app's shutdown failed: {answer[1] or 'it gave no reason'}")
 
     async def _end(self) -> None:
         """Ends an app that may wait for events that will not come."""
@@ -129,16 +128,18 @@ class Lifespan:
             await self._app(scope, self._inbox.get, self._send)
         except (SystemExit, KeyboardInterrupt) as error:
             # These would leave the task and end the event loop.
-            raise LifespanError(f"the app raised {error!r} in its lifespan") from error
+            raise LifespanError(f"the app raised {shown(error, MAX_TEXT)} in its lifespan") from error
 
     async def _send(self, message: Mapping[str, Any]) -> None:
+        kind = message.get("type")
         # An app that never looks at the scope's type answers an HTTP response here: it has no lifespan.
-        if message.get("type") not in ANSWERS:
-            raise AppError(f"{message.get('type')!r:.100} is not a lifespan message")
-        self._outbox.put_nowait(message)
+        if not of_type(kind, str) or plain_str(kind) not in ANSWERS:
+            raise AppError(f"{shown(kind)} is not a lifespan message")
+        reason = message.get("message")
+        self._outbox.put_nowait((plain_str(kind), "" if reason is None else text(reason)))
 
-    async def _ask(self, kind: str) -> Mapping[str, Any] | None:
-        """Sends a lifespan event and returns the app's answer; None if the app ends without one."""
+    async def _ask(self, kind: str) -> tuple[str, str] | None:
+        """Sends a lifespan event; returns the app's answer, type and message, and None if it ends without one."""
         if self._task is None:
             raise AssertionError("lifespan has not been started")
         self._inbox.put_nowait({"type": kind})
@@ -218,14 +219,14 @@ class Lifespans:
             return
         if not self._warned:
             self._warned = True
-            logger.warning(TOO_MANY_APPS, MAX_LATE_APPS)
+            log(logging.WARNING, TOO_MANY_APPS % MAX_LATE_APPS)
         oldest = next((home for home in late if home.starting.done() and not home.users), None)
         if oldest is not None:
             del self._homes[id(oldest.app)]
             try:
                 await oldest.lifespan.shutdown()
             except LifespanError as error:
-                logger.warning("An app that is no longer called could not be shut down", exc_info=error)
+                log(logging.WARNING, "An app that is no longer called could not be shut down", error)
 
     async def shutdown(self) -> None:
         """Shuts down all apps, the last started first. Raises LifespanError for the first that fails, after all."""

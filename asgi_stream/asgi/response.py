@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 
 from asgi_stream.errors import AppError, DeadlineExceeded
+from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_int, plain_str, shown, type_name
 from asgi_stream.records import Record
 
 TYPE_CHECKING = False
@@ -70,6 +71,8 @@ _CONTROLS = bytes((*range(9), *range(10, 32), 127))
 _names: dict[bytes, bytes] = {}
 MOST_NAMES = 500
 LONGEST_NAME = 64
+# Of a content-length, without zeros before it.
+MAX_DIGITS = 18
 
 
 class Start(Record):
@@ -168,19 +171,28 @@ class ResponseMachine:
         """Takes the app's next message.
 
         Raises AppError, or DeadlineExceeded for the end of a body that the deadline has cut off; then nothing has
-        changed.
+        changed. Values of subclasses are taken as plain bytes, int and str: their methods are the app's.
         """
         try:
             kind = message["type"]
         except (TypeError, KeyError, IndexError):
-            raise AppError(f"an ASGI message must be a dict with a type, not {type(message).__name__}") from None
-        if kind == BODY:
-            return self._accept_body(message)
-        if kind == START:
-            return self._accept_start(message)
-        if kind == PATHSEND:
-            return self._accept_path(message)
-        raise AppError(f"{kind!r:.100} is not a message that an HTTP response can consist of")
+            raise AppError(f"an ASGI message must be a dict with a type, not {type_name(message)}") from None
+        except BaseException as error:
+            raise _unreadable(error) from error
+        if type(kind) is not str and of_type(kind, str):
+            kind = plain_str(kind)
+        try:
+            if kind == BODY:
+                return self._accept_body(message)
+            if kind == START:
+                return self._accept_start(message)
+            if kind == PATHSEND:
+                return self._accept_path(message)
+        except (AppError, DeadlineExceeded):
+            raise
+        except BaseException as error:
+            raise _unreadable(error) from error
+        raise AppError(f"{shown(kind)} is not a message that an HTTP response can consist of")
 
     def _next_state(self, kind: str, wire_kind: str) -> ResponseState:
         try:
@@ -191,23 +203,26 @@ class ResponseMachine:
     def _accept_start(self, message: Mapping[str, Any]) -> Start:
         state = TRANSITIONS.get((self.state, START)) or self._next_state(START, START)
         status = message.get("status")
-        if not isinstance(status, int) or isinstance(status, bool):
-            raise AppError(f"the status of {START} must be an int, not {status!r:.100}")
+        if type(status) is not int:
+            if not of_type(status, int) or type(status) is bool:
+                raise AppError(f"the status of {START} must be an int, not {shown(status)}")
+            status = plain_int(status)
         if not 200 <= status <= 599:
-            raise AppError(f"the status of {START} must be from 200 to 599, not {status}")
-        headers, self._promised = _headers(message.get("headers", ()))
+            raise AppError(f"the status of {START} must be from 200 to 599, not {shown(status)}")
+        headers, promised = _headers(message.get("headers", ()))
         if message.get("trailers", False):
             raise AppError(
                 f"{START} announces trailers: the extension http.response.trailers is not offered in the scope"
             )
+        self._promised = promised
         self._silent = self._method == "HEAD" or status in (204, 304)
         if status == 204:
             # RFC 9110, 8.6: not even one of 0.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
-        self.status = int(status)
+        self.status = status
         self.state = state
         self._headers = headers
-        return Start(self.status, headers)
+        return Start(status, headers)
 
     def _accept_body(self, message: Mapping[str, Any]) -> Body:
         last = not message.get("more_body", False)
@@ -215,9 +230,13 @@ class ResponseMachine:
         state = TRANSITIONS.get((self.state, kind)) or self._next_state(kind, BODY)
         data = message.get("body", b"")
         if type(data) is not bytes:
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise AppError(f"the body of {BODY} must be bytes, bytearray or memoryview, not {type(data).__name__}")
-            if isinstance(data, memoryview) and (data.itemsize != 1 or data.ndim != 1 or not data.contiguous):
+            if of_type(data, bytes):
+                data = plain_bytes(data)
+            elif of_type(data, bytearray):
+                data = plain_bytearray(data)
+            elif not of_type(data, memoryview):
+                raise AppError(f"the body of {BODY} must be bytes, bytearray or memoryview, not {type_name(data)}")
+            elif data.itemsize != 1 or data.ndim != 1 or not data.contiguous:
                 data = data.tobytes()
         if self._silent:
             if data and self._method != "HEAD":
@@ -244,10 +263,15 @@ class ResponseMachine:
             )
         state = self._next_state(PATHSEND, PATHSEND)
         path = message.get("path")
-        if not isinstance(path, str) or not path:
-            raise AppError(f"the path of {PATHSEND} must be a str, not {path!r:.100}")
+        path = plain_str(path) if of_type(path, str) else path
+        if type(path) is not str or not path:
+            raise AppError(f"the path of {PATHSEND} must be a str, not {shown(path)}")
         self.state = state
         return PathSend(path, self._promised, self._silent)
+
+
+def _unreadable(error: BaseException) -> AppError:
+    return AppError(f"an ASGI message cannot be read: {type_name(error)} was raised by what is in it")
 
 
 def _headers(headers: Any) -> tuple[list[tuple[bytes, bytes]], int | None]:
@@ -257,11 +281,10 @@ def _headers(headers: Any) -> tuple[list[tuple[bytes, bytes]], int | None]:
     try:
         pairs = [(name, value) for name, value in headers]
     except (TypeError, ValueError):
-        raise AppError(f"the headers of {START} must be pairs of bytes, not {type(headers).__name__}") from None
+        raise AppError(f"the headers of {START} must be pairs of bytes, not {type_name(headers)}") from None
     for name, value in pairs:
-        if not isinstance(name, bytes) or not isinstance(value, bytes):
-            kind = type(value).__name__
-            raise AppError(f"a header of {START} must be a pair of bytes: {name!r:.100} comes with {kind}")
+        if type(name) is not bytes or type(value) is not bytes:
+            name, value = _plain_pair(name, value)
         lower = _names.get(name) or _name(name)
         if len(value.translate(None, _CONTROLS)) < len(value):
             raise AppError(f"the header {name.decode('ascii')} has an illegal value: it holds a control character")
@@ -272,17 +295,25 @@ def _headers(headers: Any) -> tuple[list[tuple[bytes, bytes]], int | None]:
     return checked, _length(lengths) if lengths else None
 
 
+def _plain_pair(name: object, value: object) -> tuple[bytes, bytes]:
+    if not of_type(name, bytes) or not of_type(value, bytes):
+        kind = type_name(value)
+        raise AppError(f"a header of {START} must be a pair of bytes: {shown(name)} comes with {kind}")
+    return plain_bytes(name), plain_bytes(value)
+
+
 def _name(name: bytes) -> bytes:
     if not name or name.translate(None, _TOKEN):
-        raise AppError(f"{name!r:.100} is not a legal header name")
-    lower = bytes(name).lower()
+        raise AppError(f"{shown(name)} is not a legal header name")
+    lower = name.lower()
     if len(_names) < MOST_NAMES and len(name) <= LONGEST_NAME:
-        _names[bytes(name)] = lower
+        _names[name] = lower
     return lower
 
 
 def _length(lengths: list[bytes]) -> int:
     length = lengths[0]
-    if len(set(lengths)) > 1 or not length.isdigit():
-        raise AppError(f"content-length must be one number of bytes, not {length!r:.100}")
-    return int(length)
+    # Python makes no int of more than 4,300 digits; a length of 18 is more than there are bytes anywhere.
+    if len(set(lengths)) > 1 or not length.isdigit() or len(length.lstrip(b"0")) > MAX_DIGITS:
+        raise AppError(f"content-length must be one number of bytes, not {shown(length)}")
+    return int(length.lstrip(b"0") or b"0")

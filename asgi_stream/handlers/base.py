@@ -89,4 +89,7 @@ class BaseHandler:
 
 def is_a(function: Callable[..., Any], *kinds: Callable[[object], bool]) -> bool:
     """True if the function, or the ``__call__`` of an object, is of one of inspect's kinds."""
-    return any(kind(function) or kind(getattr(function, "__call__", None)) for kind in kinds)  # noqa: B004
+    try:
+        return any(kind(function) or kind(getattr(function, "__call__", None)) for kind in kinds)  # noqa: B004
+    except BaseException:
+        return False  # an object that cannot be looked at, and may be called all the same

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from logging import WARNING
 
 from asgi_stream.calls import Calls
 from asgi_stream.errors import ConfigurationError, HandlerError
+from asgi_stream.foreign import get, log, shown, text, type_name
 from asgi_stream.handlers.base import BaseHandler, is_a
 from asgi_stream.handlers.pipeline import pipeline
 from asgi_stream.handlers.signatures import signature
@@ -60,8 +62,8 @@ class StreamingHandler(BaseHandler):
 
     def __init__(self, function: Callable[..., Any], content_type: str = OCTET_STREAM) -> None:
         if inspect.isclass(function) or not callable(function):
-            raise ConfigurationError(f"streaming_handler decorates a function, not {function!r:.100}")
-        check_header("content-type", content_type)
+            raise ConfigurationError(f"streaming_handler decorates a function, not {shown(function)}")
+        content_type = check_header("content-type", content_type)[1]
         functools.update_wrapper(self, function)
         super().__init__()
         self._function = function
@@ -71,7 +73,7 @@ class StreamingHandler(BaseHandler):
             signature(function).bind(*arguments)
         except (TypeError, ValueError):
             raise ConfigurationError(
-                f"{getattr(function, '__name__', function)!s:.100} cannot be called as a streaming handler, with "
+                f"{text(get(function, '__name__', function))[:100]} cannot be called as a streaming handler, with "
                 f"({', '.join(arguments)})"
             ) from None
 
@@ -106,11 +108,7 @@ class StreamingHandler(BaseHandler):
                 result.close()
             raise HandlerError(HIDDEN)
         if result is not None:
-            import logging
-
-            logging.getLogger("asgi_stream").warning(
-                "A streaming handler returned %s, which is sent to nobody", type(result).__name__
-            )
+            log(WARNING, f"A streaming handler returned {type_name(result)}, which is sent to nobody")
 
     def __call__(self, event: Any, context: Any) -> Any:
         """Raises HandlerError: it is AWS's own runtime, which cannot stream, that calls a handler."""

@@ -12,6 +12,7 @@ import contextlib
 import inspect
 
 from asgi_stream.errors import HandlerError
+from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_str, shown, type_name
 from asgi_stream.handlers.stream import ResponseStream, to_bytes
 from asgi_stream.sinks import Prelude
 
@@ -90,12 +91,12 @@ async def pipeline(source: Any, /, *steps: Any) -> None:
             if not isinstance(response, ResponseStream):
                 raise TypeError(
                     "the last argument of pipeline() is the ResponseStream of an async handler, "
-                    f"not {type(response).__name__}"
+                    f"not {type_name(response)}"
                 )
             for transform in steps[:-1]:
                 if not callable(transform):
                     raise TypeError(
-                        f"a transform is an async generator function or the like, not {type(transform).__name__}"
+                        f"a transform is an async generator function or the like, not {type_name(transform)}"
                     )
                 chunks = _iterator(_checked(transform(chunks), transform), stages)
             async for chunk in chunks:
@@ -106,7 +107,7 @@ async def pipeline(source: Any, /, *steps: Any) -> None:
     except BaseException as error:
         if isinstance(response, ResponseStream) and response.begun:
             # Later calls, which nobody has cancelled, raise it again.
-            response.fail(HandlerError(CANCELLED) if isinstance(error, asyncio.CancelledError) else error)
+            response.fail(HandlerError(CANCELLED) if of_type(error, asyncio.CancelledError) else error)
         raise
     await response.end()
 
@@ -121,14 +122,14 @@ def _iterator(stage: AsyncIterable[Any], stages: contextlib.AsyncExitStack) -> A
 
 def _checked(stage: Any, transform: Any) -> AsyncIterable[Any]:
     if not hasattr(stage, "__aiter__"):
-        raise TypeError(f"the transform {transform!r:.100} returned no async iterator but {type(stage).__name__}")
+        raise TypeError(f"the transform {shown(transform)} returned no async iterator but {type_name(stage)}")
     return stage  # type: ignore[no-any-return]
 
 
 def _open(source: Any, stages: contextlib.AsyncExitStack) -> AsyncIterable[Any]:
     """Returns what iterates over a source; what else has to be closed after it goes on the stack."""
     if isinstance(source, (str, bytes, bytearray, memoryview)):
-        return _pieces(source)
+        return _pieces(_plain(source))
     if isinstance(source, (list, tuple)):
         return _items(source)
     if callable(read := getattr(source, "read", None)):
@@ -143,7 +144,7 @@ def _open(source: Any, stages: contextlib.AsyncExitStack) -> AsyncIterable[Any]:
         return _iterate_in_thread(source, _thread(source, stages))
     raise TypeError(
         "pipeline() reads text, bytes, an iterable (async or sync) or an object with read(size), "
-        f"not {type(source).__name__}"
+        f"not {type_name(source)}"
     )
 
 
@@ -171,6 +172,15 @@ async def _close_in_thread(thread: Threads, close: Callable[[], object]) -> None
         await closing
 
 
+def _plain(data: Any) -> Any:
+    """Text and bytes of a subclass as plain ones: its length may be anything. Other values as they are."""
+    if of_type(data, str):
+        return plain_str(data)
+    if of_type(data, bytes):
+        return plain_bytes(data)
+    return plain_bytearray(data) if of_type(data, bytearray) else data
+
+
 async def _pieces(data: Any) -> AsyncIterator[Any]:
     # Of the same type: a transform may want to decode bytes, or to change the letters of a text.
     for start in range(0, len(data), READ_SIZE):
@@ -183,7 +193,7 @@ async def _items(items: list[Any] | tuple[Any, ...]) -> AsyncIterator[Any]:
 
 
 async def _read(read: Callable[[int], Any]) -> AsyncIterator[Any]:
-    while data := await read(READ_SIZE):
+    while data := _plain(await read(READ_SIZE)):
         yield data
 
 
@@ -196,7 +206,7 @@ async def _read_in_thread(read: Callable[[int], Any], thread: Threads) -> AsyncI
             raise BlockingIOError(
                 "the source has nothing to read now: pipeline() reads files that block until they have"
             )
-        if not data:
+        if not (data := _plain(data)):
             return
         yield data
 

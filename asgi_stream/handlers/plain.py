@@ -12,6 +12,7 @@ import inspect
 import json
 
 from asgi_stream.calls import Calls
+from asgi_stream.foreign import of_type, plain_bytes, text, type_name
 from asgi_stream.handlers.base import BaseHandler, is_a
 
 TYPE_CHECKING = False
@@ -46,8 +47,8 @@ class PlainHandler(BaseHandler):
                 return
         finally:
             calls.close()
-        if isinstance(result, bytes):
-            await sink.reply(result, "application/unknown")
+        if of_type(result, bytes):
+            await sink.reply(plain_bytes(result), "application/unknown")
         else:
             await sink.reply(to_json(result))
 
@@ -67,11 +68,11 @@ class PlainHandler(BaseHandler):
 def to_json(result: object) -> bytes:
     """Returns an answer as JSON. Raises TypeError."""
     try:
-        text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_number)
+        answer = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_number)
     except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise TypeError(f"the handler returned what cannot be said in JSON: {error}") from error
+        raise TypeError(f"the handler returned what cannot be said in JSON: {text(error)}") from error
     # Half of a surrogate pair, which UTF-8 cannot say, becomes its JSON escape.
-    return text.encode("utf-8", "backslashreplace")
+    return answer.encode("utf-8", "backslashreplace")
 
 
 def _number(value: object) -> int | float:
@@ -80,4 +81,4 @@ def _number(value: object) -> int | float:
 
     if isinstance(value, decimal.Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
-    raise TypeError(f"{type(value).__name__} is no type of JSON")
+    raise TypeError(f"{type_name(value)} is no type of JSON")

@@ -16,6 +16,7 @@ import re
 import threading
 
 from asgi_stream.errors import HandlerError
+from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_int, plain_str, shown, text, type_name
 from asgi_stream.sinks import Prelude, SinkState
 
 TYPE_CHECKING = False
@@ -69,8 +70,7 @@ class ResponseStream:
         self._check_unsent("the content type")
         if self._prelude is not None:
             raise HandlerError("a response with HTTP metadata has its content type there: http(headers=…)")
-        check_header("content-type", value)
-        self._content_type = value
+        self._content_type = check_header("content-type", value)[1]
 
     def http(
         self,
@@ -87,22 +87,17 @@ class ResponseStream:
         stand in a response.
         """
         self._check_unsent("HTTP metadata")
-        _check_status(status)
+        number = _check_status(status)
         # Copies, so that what was checked is what is sent.
-        headers = _dict(headers, "headers")
-        for name, value in headers.items():
-            check_header(name, value)
-        cookies = _list(cookies, "cookies")
-        for cookie in cookies:
-            check_header("set-cookie", cookie)
-        several = None
+        single = dict(check_header(name, value) for name, value in _dict(headers, "headers").items())
+        lines = [check_header("set-cookie", cookie)[1] for cookie in _list(cookies, "cookies")]
+        several: dict[str, list[str]] | None = None
         if multi_value_headers is not None:
-            several = _dict(multi_value_headers, "multi_value_headers")
-            for name, values in several.items():
-                several[name] = _list(values, f"the values of header {name}")
-                for value in several[name]:
-                    check_header(name, value)
-        self._prelude = Prelude(int(status), headers, cookies, several)
+            several = {}
+            for name, values in _dict(multi_value_headers, "multi_value_headers").items():
+                pairs = [check_header(name, value) for value in _list(values, f"the values of header {text(name)}")]
+                several[check_header(name, "")[0]] = [value for _, value in pairs]
+        self._prelude = Prelude(number, single, lines, several)
         return self
 
     def write(self, data: Chunk) -> Coroutine[Any, Any, None]:
@@ -269,40 +264,48 @@ class BlockingResponseStream:
 
 def to_bytes(data: Chunk) -> Buffer:
     """Returns a piece of a body as single bytes, text as UTF-8. Raises TypeError for what is neither."""
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, (bytes, bytearray)):
+    if type(data) is bytes:
         return data
-    if isinstance(data, memoryview):
+    if of_type(data, str):
+        return str.encode(data)
+    if of_type(data, bytes):
+        return plain_bytes(data)
+    if of_type(data, bytearray):
+        return plain_bytearray(data)
+    if of_type(data, memoryview):
         return data.cast("B") if data.c_contiguous else data.tobytes()
     raise TypeError(
-        f"a response is written in text or bytes, not {type(data).__name__}: for an object, write json.dumps(…)"
+        f"a response is written in text or bytes, not {type_name(data)}: for an object, write json.dumps(…)"
     )
 
 
 def _dict(values: Mapping[str, V] | None, what: str) -> dict[str, V]:
     if values is not None and not hasattr(values, "items"):
-        raise TypeError(f"{what} must be a dict, not {type(values).__name__}")
+        raise TypeError(f"{what} must be a dict, not {type_name(values)}")
     return dict(values or {})
 
 
 def _list(values: Sequence[str], what: str) -> list[str]:
     # A lone string is a sequence too, of letters.
     if not isinstance(values, (list, tuple)):
-        raise TypeError(f"{what} must be a list of strings, not {type(values).__name__}")
+        raise TypeError(f"{what} must be a list of strings, not {type_name(values)}")
     return list(values)
 
 
-def _check_status(status: object) -> None:
-    if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
-        raise ValueError(f"status must be a number from 200 to 599, not {status!r:.100}")
+def _check_status(status: object) -> int:
+    if not of_type(status, int) or type(status) is bool or not 200 <= (number := plain_int(status)) <= 599:
+        raise ValueError(f"status must be a number from 200 to 599, not {shown(status)}")
+    return number
 
 
-def check_header(name: object, value: object) -> None:
-    """Raises ValueError or TypeError for a header that cannot stand in a response."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r:.100} is not the name of a header")
-    if not isinstance(value, str):
-        raise TypeError(f"the value of header {name} must be a string, not {type(value).__name__}")
+def check_header(name: object, value: object) -> tuple[str, str]:
+    """Returns a header as plain text. Raises ValueError or TypeError for one that is not legal in a response."""
+    name = plain_str(name) if of_type(name, str) else name
+    if type(name) is not str or not _NAME.fullmatch(name):
+        raise ValueError(f"{shown(name)} is not the name of a header")
+    if not of_type(value, str):
+        raise TypeError(f"the value of header {name} must be a string, not {type_name(value)}")
+    value = plain_str(value)
     if not _VALUE.fullmatch(value):
         raise ValueError(f"the value of header {name} holds a character that is not allowed in a header")
+    return name, value

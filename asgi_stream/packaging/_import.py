@@ -18,6 +18,7 @@ def main(report: str, handler: str, *folders: str) -> None:
     asyncio.set_event_loop(loop)
     since = time.monotonic()
     importlib.import_module("asgi_stream.runtime.bootstrap")
+    from asgi_stream.foreign import get, of_type
     from asgi_stream.runtime.loader import HandlerLoadError, load_handler
 
     result: dict[str, object] = {}
@@ -26,7 +27,8 @@ def main(report: str, handler: str, *folders: str) -> None:
             load_handler(handler)
     except HandlerLoadError as error:
         told = error.report()
-        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        name = get(error.__cause__, "name") if of_type(error.__cause__, ModuleNotFoundError) else None
+        missing = name if of_type(name, str) else None
         result = {"error": f"{told.error_type}: {told.message}", "stack": told.stack, "missing": missing}
     result["seconds"] = time.monotonic() - since
     with open(report, "w", encoding="utf-8") as file:

@@ -15,6 +15,7 @@ import threading
 import time
 
 from asgi_stream.errors import ConfigurationError
+from asgi_stream.foreign import get, text
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.loader import HandlerLoadError, load_handler
@@ -136,7 +137,9 @@ def _current(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 def _workers(handler: Handler, slots: int | None) -> int:
     """How many processes are to share the slots; elsewhere than on Managed Instances it is one."""
-    workers: int = getattr(handler, "workers", 1)
+    workers = get(handler, "workers", 1)
+    if type(workers) is not int or workers < 1:
+        workers = 1
     if workers > 1 and slots is None:
         log(
             "INFO",
@@ -156,7 +159,7 @@ def _slots(environ: Mapping[str, str]) -> int | None:
 
 
 def _run(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> int:
-    serving = loop.create_task(runtime.run())
+    serving = asyncio.Task(runtime.run(), loop=loop)  # not by the loop: the app may have set a task factory
     while True:
         try:
             return loop.run_until_complete(serving)
@@ -175,7 +178,9 @@ def _run(loop: asyncio.AbstractEventLoop, runtime: Runtime) -> int:
 def leave(code: int) -> NoReturn:
     """Ends the process. Python waits for threads that are no daemons; they get a moment, and cannot hold up the end."""
     threads = [
-        thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
+        thread
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and get(thread, "daemon") is not True
     ]
     if threads:
         threading.Thread(target=_end_without, args=(threads, code), daemon=True).start()
@@ -184,9 +189,10 @@ def leave(code: int) -> NoReturn:
 
 def _end_without(threads: Sequence[threading.Thread], code: int) -> None:
     end = time.monotonic() + GRACE
+    # The methods of the base class: an app's own `join` may take no timeout.
     for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    left = [thread.name for thread in threads if thread.is_alive()]
+        threading.Thread.join(thread, max(0.0, end - time.monotonic()))
+    left = [text(get(thread, "name")) for thread in threads if threading.Thread.is_alive(thread)]
     if left:
         log("WARNING", f"The process ends, and these threads of the app with it: {', '.join(left)}")
         logs.flush()

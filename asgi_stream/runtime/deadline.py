@@ -17,14 +17,15 @@ import gc
 import sys
 import threading
 import time
-import traceback
 import types
 
 from asgi_stream.errors import DeadlineExceeded
+from asgi_stream.foreign import MAX_ENTRIES, of_type, stack_lines, stack_of, type_name, unreadable
 from asgi_stream.runtime.logs import log, log_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from asgi_stream.sinks import Sink
@@ -126,31 +127,43 @@ class Countdown:
 _STEPS = frozenset(("async_generator_asend", "async_generator_athrow", "coroutine_wrapper"))
 
 
-def _frame(awaited: Any) -> types.FrameType | None:
-    return (
-        getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None) or getattr(awaited, "ag_frame", None)
-    )
+_FRAMES = ("cr_frame", "gi_frame", "ag_frame")
+_AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
+
+
+def _read(awaited: object, names: Sequence[str]) -> Any:
+    """The first of these attributes that there is, None without one, and what reading one raises."""
+    for name in names:
+        try:
+            value = getattr(awaited, name, None)
+        except BaseException as error:
+            return error
+        if value is not None:
+            return value
+    return None
 
 
 def where_it_waits(task: asyncio.Task[Any]) -> types.TracebackType | None:
-    """Returns the stack of a suspended task: what it awaits, and so on to the bottom, innermost last."""
+    """Returns the stack of a suspended task: what it awaits, and so on to the bottom, innermost last.
+
+    The awaited objects may be of any kind, such as coroutines compiled by Cython. For a frame that cannot be read, the
+    stack has an entry with the reason.
+    """
     frames: list[types.FrameType] = []
+    met: dict[int, object] = {}  # by id, which is theirs as long as they are kept
     awaited: Any = task.get_coro()
-    while awaited is not None:
-        if type(awaited).__name__ in _STEPS:
-            awaited = next((held for held in gc.get_referents(awaited) if _frame(held)), None)
-        frame = _frame(awaited)
+    while awaited is not None and id(awaited) not in met and len(met) < MAX_ENTRIES:
+        met[id(awaited)] = awaited
+        if type_name(awaited) in _STEPS:
+            awaited = next((held for held in gc.get_referents(awaited) if _read(held, _FRAMES) is not None), None)
+        frame = _read(awaited, _FRAMES)
         if frame is not None:
-            frames.append(frame)
-        awaited = (
-            getattr(awaited, "cr_await", None)
-            or getattr(awaited, "gi_yieldfrom", None)
-            or getattr(awaited, "ag_await", None)
-        )
-    stack = None
-    for frame in reversed(frames):
-        stack = types.TracebackType(stack, frame, frame.f_lasti, frame.f_lineno or 0)
-    return stack
+            frames.append(frame if type(frame) is types.FrameType else unreadable(awaited, frame))
+        outer, awaited = awaited, _read(awaited, _AWAITED)
+        if of_type(awaited, BaseException):
+            frames.append(unreadable(outer, awaited))
+            break
+    return stack_of(frames)
 
 
 class BlockWatch:
@@ -211,7 +224,11 @@ class BlockWatch:
 
     def _report(self, request_ids: list[str]) -> None:
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - public, and documented, all the same
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        frames: list[types.FrameType] = []
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+        stack = "".join(stack_lines(stack_of(frames[::-1])))
         message = f"Code blocks the event loop, and the invocation's time is over; it is here:\n{stack}"
         for request_id in request_ids:
             log("ERROR", message, request_id)

@@ -86,7 +86,7 @@ async def shut_down(shutdown: Callable[[], Coroutine[Any, Any, None]], limit: fl
     """Runs the handler's shutdown to its end, for at most ``limit`` seconds. Raises nothing: what fails is logged."""
     loop = asyncio.get_running_loop()
     until = loop.time() + limit
-    task = loop.create_task(shutdown())
+    task = asyncio.Task(_attempt(shutdown), loop=loop)
     while True:
         try:
             await asyncio.wait((task,), timeout=until - loop.time())
@@ -98,5 +98,16 @@ async def shut_down(shutdown: Callable[[], Coroutine[Any, Any, None]], limit: fl
         log("ERROR", f"The app's shutdown has not ended {SHUTDOWN_LIMIT} s after the signal: it is given up")
     elif task.cancelled():
         log("ERROR", "The function failed to shut down: its shutdown was cancelled")
-    elif (error := task.exception()) is not None:
+    elif (error := task.result()) is not None:
         log_exception("The function failed to shut down", error)
+
+
+async def _attempt(shutdown: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
+    # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would end the event loop.
+    try:
+        await shutdown()
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error
+    return None

@@ -10,6 +10,7 @@ import importlib
 import sys
 
 from asgi_stream.errors import ConfigurationError
+from asgi_stream.foreign import MAX_TEXT, shown, text
 from asgi_stream.runtime.reports import ErrorReport, describe
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ class HandlerLoadError(Exception):
 
     def report(self) -> ErrorReport:
         """Returns what Lambda is told: the stack is that of the user's exception, if there was one."""
-        report = describe(self.__cause__ or self)
+        report = describe(self if self.__cause__ is None else self.__cause__)
         if self.__cause__ is None:
             report = report._replace(stack=())  # nothing in it but our own frames
         if self.error_type is not None:
@@ -62,20 +63,24 @@ def load_handler(name: str) -> Handler:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise HandlerLoadError(
-            f"Unable to import module {module_name!r}: {error}", "Runtime.ImportModuleError"
+            f"Unable to import module {module_name!r}: {text(error)}", "Runtime.ImportModuleError"
         ) from error
     except SyntaxError as error:
         raise HandlerLoadError(
-            f"Syntax error in module {module_name!r}: {error}", "Runtime.UserCodeSyntaxError"
+            f"Syntax error in module {module_name!r}: {text(error)}", "Runtime.UserCodeSyntaxError"
         ) from error
     except BaseException as error:
-        raise HandlerLoadError(f"Module {module_name!r} failed while it was imported: {error!r}", None) from error
+        raise HandlerLoadError(
+            f"Module {module_name!r} failed while it was imported: {shown(error, MAX_TEXT)}", None
+        ) from error
     try:
         handler = getattr(module, attribute)
     except AttributeError:
         raise HandlerLoadError(
             f"Handler {attribute!r} missing on module {module_name!r}", "Runtime.HandlerNotFound"
         ) from None
+    except BaseException as error:  # of a `__getattr__` of the module's own
+        raise HandlerLoadError(f"Handler {name!r} cannot be read: {shown(error, MAX_TEXT)}", None) from error
     # Here and not above: only now is it known what is needed of this package.
     from asgi_stream.recognise import as_handler
 
@@ -83,6 +88,8 @@ def load_handler(name: str) -> Handler:
         driven: Handler = as_handler(handler)
     except ConfigurationError as error:
         raise HandlerLoadError(f"Handler {name!r} cannot be used: {error}", "Runtime.HandlerNotFound") from None
+    except BaseException as error:
+        raise HandlerLoadError(f"Handler {name!r} cannot be used: {shown(error, MAX_TEXT)}", None) from error
     if hasattr(driven, "adopt") and (adapter := sys.modules.get("asgi_stream.adapter")) is not None:
         driven.adopt(adapter.adapters())  # all that were made by now, which is during the import
     return driven

@@ -15,14 +15,15 @@ event; not in a terminal and on the local Lambda, where people read them.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import json
 import logging
 import os
 import sys
 import time
-import traceback
 
+from asgi_stream.foreign import error_lines, error_text, has_more, of_type, stack_lines, text, traceback_of, type_name
 from asgi_stream.runtime.telemetry import DESCRIPTOR, PROVIDER_SOCKET, Frames, frame_type, redirect_output
 
 TYPE_CHECKING = False
@@ -88,19 +89,19 @@ def unbind(request_id: str) -> None:
 
 
 def log(level: str, message: str, request_id: str = "") -> None:
-    """Writes a record of the runtime itself; ``request_id`` is the bound one if not given."""
+    """Writes a record of the runtime itself; ``request_id`` is the bound one if not given. Raises nothing."""
     _emit(logging.getLevelNamesMapping().get(level, logging.ERROR), message.rstrip(), None, request_id)
 
 
 def log_exception(message: str, error: BaseException, request_id: str = "") -> None:
-    """Writes an ERROR record with the whole traceback, causes and groups included."""
+    """Writes an ERROR record with the whole traceback, causes and groups included. Raises nothing."""
     _emit(logging.ERROR, message.rstrip(), error, request_id)
 
 
 def _emit(level: int, message: str, error: BaseException | None, request_id: str) -> None:
     if level < _own.level:
         return
-    exc_info = None if error is None else (type(error), error, error.__traceback__)
+    exc_info = None if error is None else (type(error), error, traceback_of(error))
     record = logging.LogRecord("asgi_stream", level, "", 0, message, None, exc_info)
     bound = _live.get(request_id) or _Bound(request_id) if request_id else _bound.get()
     _stamp(record, bound)
@@ -131,13 +132,19 @@ class LambdaHandler(logging.Handler):
         self.setFormatter(formatter)
         self.addFilter(_of_the_invocation)
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Writes a record. Raises nothing, ``SystemExit`` neither: asyncio logs the app's errors between our tasks."""
         try:
-            text = self.format(record)
-            # Asked each time, since users set formatters of their own on this very handler.
-            self._output.write(text.rstrip("\n"), record.levelno, isinstance(self.formatter, JsonFormatter))
-        except Exception:
-            self.handleError(record)
+            return super().handle(record)
+        except BaseException:
+            with contextlib.suppress(BaseException):  # the same object, printed once more
+                self.handleError(record)
+            return False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = self.format(record)
+        # Asked each time, since users set formatters of their own on this very handler.
+        self._output.write(told.rstrip("\n"), record.levelno, isinstance(self.formatter, JsonFormatter))
 
 
 class TextFormatter(logging.Formatter):
@@ -149,6 +156,12 @@ class TextFormatter(logging.Formatter):
             "%Y-%m-%dT%H:%M:%S",
         )
         self.converter = time.gmtime
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the base class's name
+        """As Python prints it. ``ei`` is what ``sys.exc_info`` returns, or anything else that the app logs."""
+        error = ei[1]
+        lines = error_lines(error) if of_type(error, BaseException) else [f"{type_name(error)}: {text(error)}"]
+        return "".join(lines).rstrip("\n")
 
 
 class JsonFormatter(logging.Formatter):
@@ -164,9 +177,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "requestId": getattr(record, "aws_request_id", ""),
         }
-        if error is not None:
-            fields["errorType"] = type(error).__name__
-            fields["errorMessage"] = _str(error)
+        if of_type(error, BaseException):
+            fields["errorType"] = type_name(error)
+            fields["errorMessage"] = error_text(error)
             fields["stackTrace"] = _stack(error)
             fields["location"] = _location(record, error)
         fields["tenantId"] = getattr(record, "tenant_id", None)
@@ -177,19 +190,12 @@ class JsonFormatter(logging.Formatter):
         fields = {name: value for name, value in fields.items() if value is not None}
         try:
             return _dump(fields)
-        except (TypeError, ValueError, RecursionError):
-            # Something that contains itself, or NaN, which is no JSON.
-            return _dump({name: value if name == "stackTrace" else _str(value) for name, value in fields.items()})
+        except BaseException:
+            # An object that contains itself, NaN, a dict that cannot be read.
+            return _dump({name: value if name == "stackTrace" else text(value) for name, value in fields.items()})
 
 
-def _str(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return f"<{type(value).__name__}: its text could not be made>"
-
-
-_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, skipkeys=True, default=_str).encode
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, skipkeys=True, default=text).encode
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "aws_request_id", "asctime", "message", "taskName", "tenant_id", "trace_id",
 }  # fmt: skip
@@ -197,18 +203,16 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
 
 def _stack(error: BaseException) -> list[str]:
     """The frames; the whole text if there is more to tell: a cause, or the errors of a group."""
-    whole = traceback.TracebackException.from_exception(error)
-    more = whole.__cause__ or (whole.__context__ and not whole.__suppress_context__)
-    if more or isinstance(error, BaseExceptionGroup | SyntaxError):
-        return list(whole.format())
-    return whole.stack.format()
+    if has_more(error) or of_type(error, SyntaxError):
+        return error_lines(error)
+    return stack_lines(traceback_of(error))
 
 
 def _location(record: logging.LogRecord, error: BaseException) -> str | None:
     if record.pathname:
         return f"{record.pathname}:{record.funcName}:{record.lineno}"
     # A record of the runtime itself: the place that matters is where the error was raised.
-    frame, innermost = error.__traceback__, None
+    frame, innermost = traceback_of(error), None
     while frame is not None:
         frame, innermost = frame.tb_next, frame
     if innermost is None:
@@ -230,8 +234,8 @@ class StreamOutput:
         for name in (self._name, "stderr"):
             try:
                 _write_line(getattr(sys, name), text)
-            except (AttributeError, OSError, ValueError):
-                continue  # the app has closed it, or put there what is no stream
+            except BaseException:  # noqa: S112 - there is nowhere to log it
+                continue  # the app has closed or replaced it
             return
 
 
@@ -328,8 +332,8 @@ def reconnect() -> None:
     if _provider_socket is not None:
         try:
             redirect_output(_provider_socket)
-        except OSError as error:
-            log("WARNING", f"Log records go to the parent's streams: {PROVIDER_SOCKET}: {error}")
+        except BaseException as error:  # stdout may be the app's
+            log("WARNING", f"Log records go to the parent's streams: {PROVIDER_SOCKET}: {text(error)}")
 
 
 def flush() -> None:
@@ -337,5 +341,5 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):
-            continue  # the app has closed it
+        except BaseException:  # noqa: S112
+            continue  # the app has closed or replaced it

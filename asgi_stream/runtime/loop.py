@@ -16,6 +16,7 @@ import signal
 import sys
 
 from asgi_stream.errors import DeadlineExceeded, EventError, StreamClosed, stems_from
+from asgi_stream.foreign import get, of_type, type_name
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.context import LambdaContext, trace_id
@@ -112,8 +113,10 @@ class Runtime:
         self._held: asyncio.Task[None] | None = None
         self._snap_start = snap_start
         self._started = started  # called once the handler is
-        self._margin: float | None = getattr(handler, "deadline_margin", None)
-        self._length: float | None = getattr(handler, "disconnect_after", None)
+        margin = get(handler, "deadline_margin")
+        self._margin: float | None = margin if type(margin) in (int, float) and 0 <= margin <= 900 else None
+        length = get(handler, "disconnect_after")
+        self._length: float | None = length if type(length) in (int, float) else None
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
@@ -121,7 +124,7 @@ class Runtime:
         self._block_watch = BlockWatch()
         self._abandoned = False
         self._watchdog: Watchdog | None = None
-        if getattr(handler, "share_writes", False):
+        if get(handler, "share_writes") is True:
             from asgi_stream.runtime.shared_writes import Watchdog
 
             self._watchdog = Watchdog()
@@ -140,21 +143,20 @@ class Runtime:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        starting = loop.create_task(self._handler.startup())
+        starting = asyncio.Task(self._start(), loop=loop)  # not by the loop: the app may have set a task factory
         await _wait_for_either(starting, told_to_stop)
         if not starting.done():
             log("WARNING", "The environment ends before the function has started")
             await _cancel(asyncio.all_tasks() - {asyncio.current_task()}, LAST_WORDS)
             return 0
-        failure = asyncio.CancelledError("startup was cancelled") if starting.cancelled() else starting.exception()
+        failure = asyncio.CancelledError("startup was cancelled") if starting.cancelled() else starting.result()
         if failure is not None:
             log_exception("The function could not be started", failure)
             await report_init_error(self._connections[0], describe(failure))
             return 1
-        self._variables = starting.result()
         if self._started is not None:
             self._started()
-        if self._extension is not None and getattr(self._handler, "wants_shutdown", False):
+        if self._extension is not None and get(self._handler, "wants_shutdown") is True:
             from asgi_stream.runtime.extension import ask_for_sigterm
 
             # Kept alive by this name; cancelled with all tasks in the end.
@@ -176,6 +178,20 @@ class Runtime:
             connection.close()
         del _serving[self]
         return code
+
+    async def _start(self) -> BaseException | None:
+        """Starts the handler; returns what that raises."""
+        # Returned, as in `_attempt`.
+        try:
+            variables: object = await self._handler.startup()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return error
+        if not of_type(variables, contextvars.Context):
+            return TypeError(f"the handler's startup must return its context variables, not {type_name(variables)}")
+        self._variables = variables
+        return None
 
     def abandon(self) -> None:
         """To be called in a process that a fork has made: the connections and their invocations are the parent's."""
@@ -291,7 +307,7 @@ class Runtime:
             error = asyncio.CancelledError() if task.cancelled() else task.result()
         if countdown is None:
             return error
-        if isinstance(error, asyncio.CancelledError) and countdown.error is not None:
+        if countdown.error is not None and of_type(error, asyncio.CancelledError):
             return countdown.error
         if isinstance(error, DeadlineExceeded) and error is not countdown.error:
             log_exception("The invocation failed", error, invocation.request_id)
@@ -313,7 +329,7 @@ class Runtime:
         if sink.state is SinkState.ENDED:
             log_exception("Failed after the response had ended; Lambda counts no error", error, request_id)
             return
-        if not isinstance(error, DeadlineExceeded):  # logged already
+        if not of_type(error, DeadlineExceeded):  # logged already
             log_exception("The invocation failed", error, request_id)
         if sink.lost is None and not sink.done:
             with contextlib.suppress(StreamClosed):  # it stands in sink.lost
@@ -344,7 +360,7 @@ def _task(work: Coroutine[Any, Any, T], variables: contextvars.Context) -> async
     loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
         return asyncio.Task(work, loop=loop, context=variables, eager_start=True)
-    return loop.create_task(work, context=variables)
+    return asyncio.Task(work, loop=loop, context=variables)
 
 
 _json = json.JSONDecoder()
@@ -375,10 +391,10 @@ def _log_end(serving: asyncio.Task[None]) -> int:
     error = None if serving.cancelled() else serving.exception()
     if error is None:
         log("CRITICAL", "The runtime ends: its own task was cancelled")
-    elif isinstance(error, Fatal):
+    elif of_type(error, Fatal):
         log("CRITICAL", f"The runtime ends: {error}")
-    elif (code := getattr(error, "exit_code", None)) is not None:
-        return int(code)  # SnapStart, logged and reported where it failed
+    elif type(code := get(error, "exit_code")) is int:
+        return code  # SnapStart, logged and reported where it failed
     else:
         log_exception("The runtime ends: this is a fault of asgi-stream, please report it", error)
     return 1
@@ -395,10 +411,11 @@ async def _wait_for_either(work: asyncio.Task[Any], stop: asyncio.Future[None]) 
 async def _cancel(tasks: set[asyncio.Task[Any]], limit: float) -> None:
     """Cancels tasks and gives them ``limit`` seconds to end."""
     for task in tasks:
-        if isinstance(task, _Kept):
+        if type(task) is _Kept:
             task.stop()
         else:
-            task.cancel()
+            with contextlib.suppress(BaseException):  # of a class of the app's own
+                task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=limit)
 

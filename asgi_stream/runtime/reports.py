@@ -7,11 +7,21 @@ The JSON object is the one that AWS's own runtimes send (``errorType``, ``errorM
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import traceback
 from binascii import b2a_base64
 
+from asgi_stream.foreign import (
+    error_text,
+    get,
+    of_type,
+    plain_str,
+    stack_lines,
+    text,
+    traceback_of,
+    type_name,
+)
 from asgi_stream.records import Record
 
 TYPE_CHECKING = False
@@ -28,6 +38,7 @@ MAX_TYPE = 100
 # A POST to /error may be far larger; beyond this nobody reads it.
 BODY_LIMIT = 65_536
 
+_NO_STACK: tuple[str, ...] = ()
 _LEFT_OUT = "  ({} outer frames left out)\n"
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _IMPORT_SYSTEM = ("<frozen importlib", os.path.join("importlib", "__init__.py"))
@@ -102,29 +113,30 @@ def _is_letter(character: str) -> bool:
 
 
 def describe(error: BaseException) -> ErrorReport:
-    """Returns the report of an exception.
+    """Returns the report of an exception of any class. Raises nothing.
 
     The stack starts in the user's code: frames of this package and of the import system before it are left out.
     """
-    name = type(error).__name__[:MAX_TYPE]
+    name = type_name(error)[:MAX_TYPE]
     letters = "".join(filter(_is_letter, name))
     kind = f"Function.{letters[:1].upper()}{letters[1:]}" if len(letters) > 1 else "Function.Unknown"
-    try:
-        message = str(error)
-    except Exception:
-        message = f"<{name}: its text could not be made>"
-    return ErrorReport(kind, name, message, _stack(error))
+    message, stack = "", _NO_STACK
+    with contextlib.suppress(BaseException):  # out of memory, for example: Lambda counts by the type
+        message = error_text(error)
+        stack = _stack(error)
+    return ErrorReport(kind, name, message, stack)
 
 
 def _stack(error: BaseException) -> tuple[str, ...]:
-    frames = traceback.extract_tb(error.__traceback__)
-    start = 0
-    while start < len(frames) and _is_plumbing(frames[start].filename):
-        start += 1
-    stack = traceback.format_list(frames[start:])
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        text = (error.text or "").strip()
-        stack.append(f'  File "{error.filename}", line {error.lineno}\n' + (f"    {text}\n" if text else ""))
+    entry = traceback_of(error)
+    while entry is not None and _is_plumbing(plain_str(entry.tb_frame.f_code.co_filename)):
+        entry = entry.tb_next
+    stack = stack_lines(entry)
+    if of_type(error, SyntaxError) and (filename := get(error, "filename")) is not None:
+        source = get(error, "text")
+        line = plain_str(source).strip() if of_type(source, str) else ""
+        place = f'  File "{text(filename)}", line {text(get(error, "lineno"))}\n'
+        stack.append(f"{place}    {line}\n" if line else place)
     return tuple(stack)
 
 

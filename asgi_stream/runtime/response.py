@@ -12,7 +12,7 @@ from asgi_stream.runtime.connection import SMALL, ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import CRLF, chunk_size
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import buffered_response, invocation_error, stream_end, stream_response
-from asgi_stream.sinks import DONE, Prelude, Sink, SinkState
+from asgi_stream.sinks import DONE, Sink, SinkState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ class ResponseStream(Sink):
         self._cut_short = False
         self.lost: StreamClosed | None = None
 
-    def _start(self, prelude: Prelude) -> Awaitable[None]:
-        data = prelude.encode()
-        return self._begin(stream_response(self._invocation), b"%x\r\n%b\r\n" % (len(data), data))
+    def _start(self, prelude: bytes) -> Awaitable[None]:
+        return self._begin(stream_response(self._invocation), b"%x\r\n%b\r\n" % (len(prelude), prelude))
 
     async def _open(self, content_type: str) -> None:
         await self._begin(stream_response(self._invocation, content_type))
@@ -99,8 +98,8 @@ class ResponseStream(Sink):
         await self._begin(buffered_response(self._invocation, payload, content_type))
 
     def _begin(self, request: Request, *more: Buffer) -> Awaitable[None]:
-        self._owed = True
         left = self._connection.try_begin(request, *more)
+        self._owed = True
         return self._guard(self._connection.begin_slowly(left)) if left else DONE
 
     def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:

@@ -20,6 +20,7 @@ import inspect
 import os
 import sys
 
+from asgi_stream.foreign import get
 from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import flush, log, log_exception
@@ -71,7 +72,6 @@ async def snapshot_and_restore(connection: Connection, variables: contextvars.Co
         report = describe(error)._replace(kind="Runtime.BeforeSnapshotError")
         await _report(connection, init_error(report))
         raise BeforeSnapshotError from error
-    _renew_randomness()
     error = await _attempt(_after_restore(), variables)
     if error is not None:
         log_exception("The function could not be made ready after its restore", error)
@@ -90,7 +90,8 @@ async def _attempt(hooks: Coroutine[Any, Any, None], variables: contextvars.Cont
             return error
         return None
 
-    return await asyncio.get_running_loop().create_task(run(), context=variables)
+    # Not by the loop: the app may have set a task factory.
+    return await asyncio.Task(run(), loop=asyncio.get_running_loop(), context=variables)
 
 
 async def _before_snapshot() -> None:
@@ -102,6 +103,7 @@ async def _before_snapshot() -> None:
 
 
 async def _after_restore() -> None:
+    _renew_randomness()
     if (module := sys.modules.get(HOOKS)) is not None:
         for hook in module.get_after_restore():
             await _call(*hook)
@@ -133,13 +135,13 @@ def _renew_randomness() -> None:
     """Lets the generators of this process go on differently in each environment.
 
     What asks the kernel each time (``os.urandom``, ``secrets``, ``uuid.uuid4``, ``random.SystemRandom``) needs no help.
-    A module that nobody has imported yet will take its seed then.
+    A module that is imported later takes its seed then. The app may have a module of its own under that name.
     """
-    if (random := sys.modules.get("random")) is not None:
-        random.seed()
-    if (ssl := sys.modules.get("ssl")) is not None:
-        # OpenSSL's own generator, which TLS takes its keys from, was seeded before the snapshot.
-        ssl.RAND_add(os.urandom(48), 48.0)
+    if callable(seed := get(sys.modules.get("random"), "seed")):
+        seed()
+    # OpenSSL's own generator, which TLS takes its keys from, was seeded before the snapshot.
+    if callable(add := get(sys.modules.get("ssl"), "RAND_add")):
+        add(os.urandom(48), 48.0)
 
 
 async def _report(connection: Connection, request: Request) -> None:

@@ -24,6 +24,7 @@ import socket
 import threading
 import time
 
+from asgi_stream.foreign import get, text
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.extension import REGISTRATION_LIMIT, WITHOUT
 from asgi_stream.runtime.http11 import ProtocolError, ReplyParser
@@ -116,7 +117,9 @@ class Workers:
 
     def run(self) -> Worker | int:
         """Returns in each worker what it is; in the parent, when all have ended, the exit code."""
-        threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+        threads = [
+            text(get(thread, "name")) for thread in threading.enumerate() if thread is not threading.main_thread()
+        ]
         if threads:
             log("WARNING", f"These threads, started at the import, do not run in the workers: {', '.join(threads)}")
         for number in (signal.SIGTERM, signal.SIGINT):

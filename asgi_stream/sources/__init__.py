@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from asgi_stream.errors import ConfigurationError, UnknownEventError
+from asgi_stream.foreign import get, of_type, plain_str, shown, type_name
 from asgi_stream.sources.request import HttpRequest
 
 TYPE_CHECKING = False
@@ -119,18 +120,19 @@ def _import(name: str) -> Source:
 
 def check_source(source: object) -> None:
     """Raises ConfigurationError for a user's object that is no :class:`Source`, or bears a built-in one's name."""
-    name = getattr(source, "name", None)
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"an event source must have a name, a str: {source!r:.100}")
+    name = get(source, "name")
+    name = plain_str(name) if of_type(name, str) else ""
+    if not name:
+        raise ConfigurationError(f"an event source must have a name, a str: {shown(source)}")
     if name in (*NAMES, NOT_HTTP):
         raise ConfigurationError(f"there is an event source named {name} already: give yours another name")
-    if not isinstance(getattr(source, "streams", None), bool) or not isinstance(getattr(source, "limit", None), int):
+    if type(get(source, "streams")) is not bool or not of_type(get(source, "limit"), int):
         raise ConfigurationError(f"the event source {name} must say streams, a bool, and limit, a number of bytes")
     methods = ["matches", "to_request", "to_answer"]
-    if getattr(source, "streams", False):
+    if get(source, "streams") is True:
         methods.append("to_prelude")
     for method in methods:
-        if not callable(getattr(source, method, None)):
+        if not callable(get(source, method)):
             raise ConfigurationError(f"the event source {name} lacks the method {method}")
 
 
@@ -148,4 +150,4 @@ def _json_type(event: object) -> str:
         list: "array",
         type(None): "null",
     }
-    return names.get(type(event), type(event).__name__)
+    return names.get(type(event), type_name(event))

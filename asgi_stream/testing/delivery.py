@@ -12,11 +12,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AsgiStreamError, StreamClosed, stems_from
+from asgi_stream.foreign import of_type, text
 from asgi_stream.local.function_error import from_body, from_trailers
 from asgi_stream.local.prelude import INTEGRATION_RESPONSE, InvalidPrelude, ResponseDecoder, ResponseStart
 from asgi_stream.runtime.logs import log_exception
 from asgi_stream.runtime.reports import describe
-from asgi_stream.sinks import DELIMITER, Prelude, Sink
+from asgi_stream.sinks import DELIMITER, Sink
 from asgi_stream.testing.answers import add_multi_values, read_payload
 from asgi_stream.testing.exchange import Chunk
 
@@ -117,12 +118,11 @@ class Delivery(Sink):
 
     # What the adapter calls
 
-    async def _start(self, prelude: Prelude) -> None:
-        data = prelude.encode()
-        self._count(data)
+    async def _start(self, prelude: bytes) -> None:
+        self._count(prelude)
         try:
-            self._decoder.feed(data)
-            self.prelude = json.loads(data.removesuffix(DELIMITER))
+            self._decoder.feed(prelude)
+            self.prelude = json.loads(prelude.removesuffix(DELIMITER))
             self.head = add_multi_values(self._decoder.start, self.prelude)
         except InvalidPrelude as error:
             raise self._refuse(f"this prelude is not one that Lambda takes: {error}") from error
@@ -151,7 +151,10 @@ class Delivery(Sink):
             self._finish()
 
     async def _reply(self, payload: bytes, content_type: str) -> None:
-        self.answer, self.head, body = read_payload(payload, content_type)
+        try:
+            self.answer, self.head, body = read_payload(payload, content_type)
+        except Exception as error:
+            raise self._refuse(f"a client of the function gets status 502 for this answer: {text(error)}") from error
         self.started.set()
         if body:
             self.chunks.append(Chunk(len(body), time.perf_counter() - self._since))
@@ -194,17 +197,20 @@ class Delivery(Sink):
         """
         if error is None and not self.done:
             error = RuntimeError("the handler returned without ending its response")
-        if error is not None and not (self._lost is not None and stems_from(error, self._lost)):
-            self.raised = error
-            if is_closing and isinstance(error, asyncio.CancelledError):
-                if not self.done:
+        try:
+            if error is not None and not (self._lost is not None and stems_from(error, self._lost)):
+                self.raised = error
+                if is_closing and of_type(error, asyncio.CancelledError):
+                    if not self.done:
+                        await self.abort(error)
+                elif self.done:
+                    log_exception("Failed after the response had ended; Lambda counts no error", error, self.request_id)
+                else:
+                    log_exception("The invocation failed", error, self.request_id)
                     await self.abort(error)
-            elif self.done:
-                log_exception("Failed after the response had ended; Lambda counts no error", error, self.request_id)
-            else:
-                log_exception("The invocation failed", error, self.request_id)
-                await self.abort(error)
-        self.returned.set()
+        finally:
+            self._finish()  # or the client would wait for ever
+            self.returned.set()
 
     # What the transport calls
 

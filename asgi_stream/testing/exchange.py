@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from asgi_stream.foreign import get, shown
 from asgi_stream.testing.libraries import EXCHANGE
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class Exchange:
 
 def exchange(response: Any) -> Exchange:
     """Returns what lies behind a response of a ``LambdaTransport``. Raises TypeError for any other response."""
-    found = getattr(response, "extensions", {}).get(EXCHANGE)
+    extensions = get(response, "extensions")
+    found = extensions.get(EXCHANGE) if isinstance(extensions, dict) else None
     if not isinstance(found, Exchange):
-        raise TypeError(f"not a response that came through a LambdaTransport: {response!r:.100}")
+        raise TypeError(f"not a response that came through a LambdaTransport: {shown(response)}")
     return found

@@ -10,6 +10,8 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
+from asgi_stream.foreign import shown
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -54,7 +56,7 @@ def _library_of(request: object) -> ModuleType:
         module = sys.modules.get(name)
         if module is not None and isinstance(request, module.Request):
             return module
-    raise TypeError(f"a request must be one of {' or '.join(NAMES)}, not {request!r:.100}")
+    raise TypeError(f"a request must be one of {' or '.join(NAMES)}, not {shown(request)}")
 
 
 @functools.cache

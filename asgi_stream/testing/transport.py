@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from asgi_stream.errors import ConfigurationError, LifespanError
+from asgi_stream.foreign import of_type, shown
 from asgi_stream.sources import rest_api
 from asgi_stream.testing import events
 from asgi_stream.testing.answers import remap_headers
@@ -184,7 +185,7 @@ class _Front:
     ) -> None:
         if not callable(source) and source not in BUILDERS:
             raise ConfigurationError(
-                f"source must be one of {', '.join(BUILDERS)}, or a function that builds an event, not {source!r:.100}"
+                f"source must be one of {', '.join(BUILDERS)}, or a function that builds an event, not {shown(source)}"
             )
         self._source = source
         self._environment = ExecutionEnvironment(app, timeout)
@@ -258,7 +259,7 @@ class _Front:
 
 
 def _for_the_test(error: BaseException | None) -> BaseException:
-    if error is None or isinstance(error, asyncio.CancelledError):
+    if error is None or of_type(error, asyncio.CancelledError):
         # As itself it would look as if the test had been cancelled.
         failure = RuntimeError("the app was cancelled")
         failure.__cause__ = error
@@ -310,6 +311,16 @@ class SyncByteStream:
         self._thread.call(self._delivery.abandon)
 
 
+async def _outcome(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    # Returned, not raised: SystemExit leaving a task would end the event loop.
+    try:
+        return await coroutine, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
+
+
 class _LoopThread:
     """An event loop in a thread, started by its first use; the thread keeps no process alive."""
 
@@ -320,12 +331,15 @@ class _LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs the coroutine on the loop; returns and raises what it does."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        future = asyncio.run_coroutine_threadsafe(_outcome(coroutine), self._started())
         try:
-            return future.result()
+            result, error = future.result()
         except BaseException:
             future.cancel()  # for a KeyboardInterrupt in this thread; no effect on one that is done
             raise
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
 
     def call(self, function: Callable[[], None]) -> None:
         """Calls the function on the loop soon; not at all if the loop has ended."""

@@ -6,11 +6,14 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import gc
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import types
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream import StreamingAdapter
@@ -304,6 +307,86 @@ async def leaves_a_generator_open(scope: Any, receive: Any, send: Any) -> None:
     await send(last(await anext(generator)))
 
 
+class Untold(Exception):
+    """An exception that exits when it is asked for its text."""
+
+    def __str__(self) -> str:
+        sys.exit(5)
+
+    __repr__ = __str__
+
+
+async def raises_what_cannot_be_told(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send(part(b"some"))
+    raise Untold
+
+
+async def raises_at_an_illegal_position(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    raise ValueError("told").with_traceback(types.TracebackType(None, sys._getframe(), 100_000, 1))
+
+
+async def leaves_what_cannot_be_told(scope: Any, receive: Any, send: Any) -> None:
+    """asyncio logs what a task raises that nothing awaits."""
+
+    async def fail() -> None:
+        raise Untold
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait((task,))
+    del task
+    gc.collect()
+    await hello(scope, receive, send)
+
+
+async def logs_what_cannot_be_told(scope: Any, receive: Any, send: Any) -> None:
+    logging.getLogger("app").error("%s", Untold())
+    logging.getLogger("app").error("said", exc_info=Untold())
+    await hello(scope, receive, send)
+
+
+class LongBytes(bytes):
+    def __len__(self) -> int:
+        return 7_000_000
+
+
+async def sends_bytes_of_another_length(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send(part(LongBytes(b"whole")))
+    await send(last())
+
+
+class Broken:
+    """Nothing of it can be read: not even by asyncio, for which it is a future, or not."""
+
+    def __getattr__(self, name: str) -> Any:
+        sys.exit(6)
+
+
+async def replaces_stdout(scope: Any, receive: Any, send: Any) -> None:
+    """By what has no more than Python flushes when it ends."""
+
+    class Stdout(Broken):
+        closed = False
+
+        def flush(self) -> None: ...
+
+    sys.stdout = Stdout()
+    logging.getLogger("app").error("said")
+    await hello(scope, receive, send)
+
+
+class Nonsense:
+    def __await__(self) -> Any:
+        yield Broken()
+
+
+async def awaits_nonsense(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await Nonsense()
+
+
 APPS: dict[str, Callable[[Any, Any, Any], Awaitable[None]]] = {
     app.__name__.replace("_", "-"): app
     for app in (
@@ -331,6 +414,13 @@ APPS: dict[str, Callable[[Any, Any, Any], Awaitable[None]]] = {
         hangs_in_a_thread,
         uses_threads,
         leaves_a_generator_open,
+        raises_what_cannot_be_told,
+        raises_at_an_illegal_position,
+        leaves_what_cannot_be_told,
+        logs_what_cannot_be_told,
+        sends_bytes_of_another_length,
+        replaces_stdout,
+        awaits_nonsense,
     )
 }
 

@@ -65,6 +65,12 @@ ROWS = {
     "uses-threads": Row(b"hello", log="the end that Python gives"),
     "hangs-in-a-thread": Row(b"hello", log="and these threads of the app with it: Thread-1 (hang), "),
     "leaves-a-generator-open": Row(b"hello"),
+    "raises-what-cannot-be-told": Row(b"some", "Untold", log="Untold: <exception str() failed>"),
+    "raises-at-an-illegal-position": Row(b"", "ValueError", log="in raises_at_an_illegal_position"),
+    "leaves-what-cannot-be-told": Row(b"hello", log="Exception ignored in: "),
+    "logs-what-cannot-be-told": Row(b"hello", log="\tsaid\ntests.apps.faults.Untold: <"),
+    "sends-bytes-of-another-length": Row(b"whole"),
+    "replaces-stdout": Row(b"hello", log="\tsaid"),
 }
 
 
@@ -109,6 +115,19 @@ async def test_an_app_that_swallows_its_cancellation_at_the_deadline() -> None:
         assert answer.error["errorType"] == "DeadlineExceeded"
         output = await end(running)
     assert "it is left to itself" in output
+
+
+async def test_an_app_that_awaits_what_asyncio_cannot_read() -> None:
+    """Its task is never at work again, and no cancellation reaches it: it is given up at its deadline."""
+    async with process(HANDLER) as running:
+        await running.api.idle()
+        event = json.dumps(function_url_event(path="/awaits-nonsense")).encode()
+        invocation = await running.api.invoke(event, deadline_ms=int((time.time() + 0.5) * 1_000))
+        answer = await invocation.collect()
+        assert (answer.error or {}).get("errorType") == "DeadlineExceeded"
+        output = await end(running)
+    assert "wanted to end the process; it goes on" in output
+    assert "in awaits_nonsense" in output
 
 
 async def test_an_app_that_swallows_its_cancellation_when_the_environment_ends() -> None:
