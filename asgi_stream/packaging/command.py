@@ -168,7 +168,7 @@ class _Package:
         file = dependencies.as_requirements_file(self.requirements, scratch)
         command = dependencies.command(by, self.target, python, packages)
         dependencies.install(command, file, scratch / "wheels", self.project)
-        dependencies.prune(packages)
+        dependencies.prune(packages, python)
         found = [name for name in dependencies.installed(packages) if not name.startswith("asgi_stream ")]
         _tell("requirements", f"{self.requirements.name}, by {by}: {', '.join(found) or 'nothing'}")
 

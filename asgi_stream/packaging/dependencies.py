@@ -6,8 +6,9 @@ stands in the requirements file or in pip's and uv's own settings (`PIP_INDEX_UR
 
 from __future__ import annotations
 
-import fnmatch
+import csv
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -17,16 +18,14 @@ from typing import TYPE_CHECKING
 from asgi_stream.packaging.errors import Refused, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from asgi_stream.packaging.interpreter import Interpreter
     from asgi_stream.packaging.target import Target
 
-# Of a dist-info: what only an installer reads. METADATA and entry_points.txt are for importlib.metadata, licenses stay.
-_INSTALLERS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
-# For editors and compilers.
-_DEVELOPMENT = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.a")
-_TEST_FILES = ("test_*.py", "*_test.py", "conftest.py")
+# Of a dist-info: what pip and uv write into it themselves. direct_url.json may name a folder of this machine.
+_BY_INSTALLER = ("INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
 
 
 def requirements(project: Path, named: str | None) -> Path | None:
@@ -108,32 +107,40 @@ def install(command: list[str], requirements: Path, wheels: Path, project: Path)
         raise Refused(f"the dependencies could not be installed; only wheels are taken, none is built:\n{said}")
 
 
-def prune(folder: Path) -> None:
-    """Takes out of a folder of packages what a function never reads."""
-    for name in ("bin", "tests", "test"):
-        # Scripts for people; and tests that a package has put where they are nobody's.
-        shutil.rmtree(folder / name, ignore_errors=True)
+def prune(folder: Path, python: Interpreter | None = None) -> None:
+    """Takes out what the installer has put into a folder of packages besides their own files, which all stay.
+
+    That is its notes, and scripts that begin with the path of a Python of this machine: ours, or `python`.
+    """
     (folder / ".lock").unlink(missing_ok=True)  # uv's own
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir():
-            if path.name == "__pycache__" or _holds_tests(path):
-                shutil.rmtree(path)
-        elif path.parent.suffix == ".dist-info":
-            if path.name in _INSTALLERS:
-                path.unlink()
-        elif any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _DEVELOPMENT) and not _is_read(path):
+    pythons = {sys.executable, python.path if python else sys.executable}
+    folders = {os.path.dirname(path) for name in pythons for path in (name, os.path.realpath(name))}
+    for path in folder.glob("bin/*"):
+        if path.is_file() and _starts_with_python(path, folders):
             path.unlink()
+    for info in folder.glob("*.dist-info"):
+        for name in _BY_INSTALLER:
+            (info / name).unlink(missing_ok=True)
+        if (record := info / "RECORD").is_file():
+            _correct(record, folder)
 
 
-def _is_read(path: Path) -> bool:
-    """True for a stub that its module reads when it is imported: `lazy_loader.attach_stub(__name__, __file__)`."""
-    module = path.with_suffix(".py")
-    return path.suffix == ".pyi" and module.is_file() and b"attach_stub" in module.read_bytes()
+def _starts_with_python(path: Path, folders: Iterable[str]) -> bool:
+    """True for `#!/folder/python3`, and where the path is in the second line, as one that is too long for the first."""
+    with path.open("rb") as file:
+        head = file.readline(1024) + file.readline(1024)
+    return head.startswith(b"#!") and any(os.fsencode(os.path.join(name, "python")) in head for name in folders)
 
 
-def _holds_tests(path: Path) -> bool:
-    """True for `tests` and `test` that hold test files; `django.test`, a library for tests, holds none and stays."""
-    return path.name in ("tests", "test") and any(next(path.rglob(pattern), None) for pattern in _TEST_FILES)
+def _correct(record: Path, folder: Path) -> None:
+    """Lists in a RECORD what is there: it is what importlib.metadata knows the files and modules of a package by.
+
+    pip writes the names of scripts and data as if the folder were deep in a Python's own (`../../bin/name`).
+    """
+    with record.open(encoding="utf-8", newline="") as file:
+        rows = [[row[0].replace("../", ""), *row[1:]] for row in csv.reader(file) if row]
+    with record.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(row for row in rows if (folder / row[0]).is_file())
 
 
 def installed(folder: Path) -> list[str]:

@@ -27,11 +27,11 @@ print(json.dumps([sys.executable, sys.implementation.name, version.releaselevel,
     platform.python_version(), getattr(sys, "abiflags", ""), sys.platform, platform.machine(), platform.libc_ver()[0]]))
 """
 
-# Of the standard library: what is there for building, testing, teaching and drawing windows; and site-packages, for
-# what the app needs comes from its requirements.
+# Of the standard library: its own tests, and what cannot work without a screen or a place to install to; and
+# site-packages, for what the app needs comes from its requirements.
 _STDLIB_LEFT_OUT = {
-    "__pycache__", "__phello__", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test", "tests",
-    "tkinter", "turtle.py", "turtledemo",
+    "__pycache__", "__phello__", "ensurepip", "idlelib", "site-packages", "test", "tests", "tkinter", "turtle.py",
+    "turtledemo",
 }  # fmt: skip
 _STDLIB_LEFT_OUT_PREFIXES = ("config-", "_test", "_ctypes_test", "_xxtestfuzz", "_tkinter", "xxlimited")
 

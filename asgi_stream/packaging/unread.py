@@ -88,7 +88,7 @@ def _command(name: str) -> str:
 
 
 def _holds(table: Any) -> bool:
-    """False also for Poetry's table that only says which Python is needed."""
+    """False also for Poetry's table with nothing but the version of Python."""
     return bool(table) and list(table) != ["python"]
 
 

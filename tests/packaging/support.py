@@ -86,7 +86,10 @@ def make_project(folder: Path) -> Path:
         "greeting",
         "1.0",
         {
-            "greeting/__init__.py": "def hello(): return 'hello'\n",
+            # As in numpy and astropy: what a package imports at run time is in a folder for tests.
+            "greeting/__init__.py": "from greeting.tests.helpers import hello\n",
+            "greeting/tests/__init__.py": "",
+            "greeting/tests/helpers.py": "def hello(): return 'hello'\n",
             "greeting/typed.pyi": "",
             "greeting/template.py": "this is no Python\n",
             "greeting/tests/test_hello.py": "",

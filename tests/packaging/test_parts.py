@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
+import json
+import sys
 import tomllib
 from email.parser import HeaderParser
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import asgi_stream
-from asgi_stream.packaging import dependencies, interpreter, own, project
+from asgi_stream.packaging import _compile, dependencies, interpreter, own, project
 from asgi_stream.packaging.entries import EARLIEST, timestamp
 from asgi_stream.packaging.errors import Refused
 from asgi_stream.packaging.target import Target
@@ -115,26 +118,117 @@ def test_the_platform_that_uv_takes(version: str, platform: str) -> None:
     assert command[command.index("--python-platform") + 1] == f"aarch64-{platform}"
 
 
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
 def test_what_is_taken_out_of_dependencies(tmp_path: Path) -> None:
-    make(tmp_path, ".lock", "bin/hello", "tests/test_nobody.py", "a/tests/deep/a_test.py", "a/b/test/conftest.py")
-    make(tmp_path, "a/core.h", "a/core.so", "a/types.pyi", "a/__pycache__/x.pyc", "RECORD", "a.dist-info/RECORD")
-    make(tmp_path, "django/test/client.py", "a/tests.py", "a.dist-info/METADATA", "a.dist-info/licenses/LICENSE")
-    dependencies.prune(tmp_path)
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
-        "RECORD",
-        "a.dist-info/METADATA",
-        "a.dist-info/licenses/LICENSE",
+    """Only what the installer has written by itself: a package may read or import any other file."""
+    stay = {
+        "a/__pycache__/x.pyc",
+        "a/b/test/conftest.py",
+        "a/core.h",
         "a/core.so",
         "a/tests.py",
+        "a/tests/deep/a_test.py",
+        "a/types.pyi",
+        "a.dist-info/METADATA",
+        "a.dist-info/licenses/LICENSE",
+        "a.dist-info/top_level.txt",
+        "bin/__init__.py",
         "django/test/client.py",
+        "docs/index.html",
+        "share/a.txt",
+        "tests/test_nobody.py",
+        "RECORD",
     }
-
-
-def test_a_stub_that_a_module_reads_stays(tmp_path: Path) -> None:
-    make(tmp_path, "a/__init__.py", "a/__init__.pyi", "a/other.py", "a/other.pyi")
-    (tmp_path / "a" / "__init__.py").write_text("__getattr__ = lazy_loader.attach_stub(__name__, __file__)[0]\n")
+    by_installer = {".lock", *(f"a.dist-info/{name}" for name in ("INSTALLER", "REQUESTED", "direct_url.json"))}
+    make(tmp_path, *stay, *by_installer)
     dependencies.prune(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["__init__.py", "__init__.pyi", "other.py"]
+    assert files(tmp_path) == stay
+
+
+OTHER = interpreter.Interpreter("/other/bin/python3.12", "3.12.1", True)
+
+
+@pytest.mark.parametrize(
+    ("content", "stays"),
+    [
+        (f"#!{sys.executable}\nimport a\n", False),
+        (f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n", False),
+        (f"#!{sys.exec_prefix}/bin/python3\n", False),
+        ("#!/other/bin/python3.12\n", False),
+        ("#!/other/bin/perl\n", True),
+        ("#!/usr/bin/env python3\n", True),
+        ("#!/bin/sh\necho hello\n", True),
+        ("\x7fELF", True),
+        ("", True),
+    ],
+)
+def test_scripts_that_begin_with_a_python_of_this_machine_are_taken_out(
+    tmp_path: Path, content: str, stays: bool
+) -> None:
+    make(tmp_path, "bin/tool", "bin/package/__init__.py")
+    (tmp_path / "bin" / "tool").write_text(content)
+    dependencies.prune(tmp_path, OTHER)
+    assert (tmp_path / "bin" / "tool").exists() is stays
+
+
+def test_a_record_lists_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As importlib.metadata reads it, for the files of a package and for the package that a module comes from."""
+    make(tmp_path, "a/__init__.py", "a/odd, name.txt", "bin/tool", "share/data.txt", "bin/a-hello")
+    make(tmp_path, "a-1.0.dist-info/INSTALLER", "a-1.0.dist-info/RECORD")
+    (tmp_path / "bin" / "a-hello").write_text(f"#!{sys.executable}\n")
+    (tmp_path / "a-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: a\nVersion: 1.0\n")
+    record = tmp_path / "a-1.0.dist-info" / "RECORD"
+    record.write_text(
+        "../../bin/a-hello,sha256=x,1\n../../bin/tool,sha256=x,1\n../../share/data.txt,sha256=x,1\n"
+        "a-1.0.dist-info/INSTALLER,sha256=x,1\na-1.0.dist-info/METADATA,sha256=x,1\na-1.0.dist-info/RECORD,,\n"
+        'a/__init__.py,sha256=x,1\n"a/odd, name.txt",sha256=x,1\na/gone.py,sha256=x,1\n'
+    )
+    dependencies.prune(tmp_path)
+    assert record.read_text() == (
+        "bin/tool,sha256=x,1\nshare/data.txt,sha256=x,1\n"
+        "a-1.0.dist-info/METADATA,sha256=x,1\na-1.0.dist-info/RECORD,,\n"
+        'a/__init__.py,sha256=x,1\n"a/odd, name.txt",sha256=x,1\n'
+    )
+    (found,) = importlib.metadata.distributions(path=[str(tmp_path)])
+    assert {str(path) for path in found.files or ()} == files(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert importlib.metadata.packages_distributions()["a"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a/tests/test_array.py", True),
+        ("a/tests/deep/array_test.py", True),
+        ("a/test/conftest.py", True),
+        ("tests/test_a.py", True),
+        ("a/tests/helpers.py", False),
+        ("a/tests/__init__.py", False),
+        ("a/test_support.py", False),
+        ("a/contest/test_a.py", False),
+        ("test.py", False),
+    ],
+)
+def test_files_that_no_package_imports_have_no_bytecode(path: str, expected: bool) -> None:
+    assert _compile.is_test(path) is expected
+
+
+def test_what_cannot_be_compiled_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content in {
+        "good": b"x = 1\n",
+        "bad": b"def f(:",
+        "bytes": b"x = '\xff'\n",
+        "coding": b"# coding: no-such-coding\n",
+        "deep": b"(" * 10_000,
+        "nul": b"\0",
+    }.items():
+        (tmp_path / f"{name}.py").write_bytes(content)
+    _compile.main(str(tmp_path), "/var/task")
+    result = json.loads(capsys.readouterr().out)
+    assert result == {"compiled": 1, "failed": [f"{name}.py" for name in ("bad", "bytes", "coding", "deep", "nul")]}
 
 
 def test_an_installer_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,13 +251,17 @@ def test_what_is_taken_of_a_python(tmp_path: Path) -> None:
     make(python, "lib/python3.13/os.py", "lib/python3.13/test/test_os.py", "lib/python3.13/unittest/case.py")
     make(python, "lib/python3.13/site-packages/pip/a.py", "lib/python3.13/config-3.13-x/libpython3.13.a")
     make(python, "lib/python3.13/__pycache__/os.cpython-313.pyc", "lib/libpython3.13.so.1.0", "include/Python.h")
+    make(python, "lib/python3.13/lib2to3/pytree.py", "lib/python3.13/lib2to3/tests/test_all.py")
+    make(python, "lib/python3.13/pydoc_data/topics.py", "lib/python3.13/tkinter/__init__.py")
     make(python, "lib/python3.13/lib-dynload/_tkinter.so", "lib/python3.13/lib-dynload/_ssl.so", "bin/python3.13")
     (python / "bin" / "python3").symlink_to("python3.13")
     interpreter.copy_python(python, "3.13", into)
     assert {str(path.relative_to(into)) for path in into.rglob("*") if path.is_file()} == {
         "bin/python3",
         "lib/python3.13/lib-dynload/_ssl.so",
+        "lib/python3.13/lib2to3/pytree.py",
         "lib/python3.13/os.py",
+        "lib/python3.13/pydoc_data/topics.py",
         "lib/python3.13/unittest/case.py",
     }
     assert not (into / "bin" / "python3").is_symlink()
