@@ -1,4 +1,4 @@
-"""asyncpg against a server that speaks PostgreSQL's protocol and never answers a slow query, also at a deadline."""
+"""asyncpg against a server that speaks PostgreSQL's protocol and never ends a query, also at a deadline."""
 
 from __future__ import annotations
 
@@ -32,18 +32,33 @@ WELCOME = (
 )
 
 
+# A prepared statement without parameters, whose rows have one integer.
+PREPARED = (
+    message(b"1")
+    + message(b"t", bytes(2))
+    + message(b"T", b"\0\1" + b"n\0" + struct.pack("!ihihih", 0, 0, 23, 4, -1, 0))
+)
+
+
 async def serve_database(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Lets everyone in, answers simple queries, and leaves prepared ones without an answer."""
+    """Lets everyone in, answers simple queries, prepares others and never runs them."""
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         (size,) = struct.unpack("!i", await reader.readexactly(4))
         await reader.readexactly(size - 4)
         writer.write(WELCOME)
+        running = False
         while True:
             kind = await reader.readexactly(1)
             (size,) = struct.unpack("!i", await reader.readexactly(4))
             await reader.readexactly(size - 4)
             if kind == b"Q":
                 writer.write(message(b"C", b"SELECT 1\0") + READY)
+            elif kind == b"D":
+                writer.write(PREPARED)
+            elif kind == b"E":
+                running = True
+            elif kind == b"S" and not running:
+                writer.write(READY)
             elif kind == b"X":
                 break
     writer.close()

@@ -24,7 +24,7 @@ async def index() -> dict[str, str]:
 
 @get("/items/{name:str}")
 async def item(name: str, request: Request, q: list[str], empty: str) -> dict[str, Any]:
-    return {"name": name, "q": q, "empty": empty, "url": str(request.url), "raw": request.scope["raw_path"].decode()}
+    return {"name": name, "q": q, "empty": empty, "url": str(request.url)}
 
 
 async def pieces():
