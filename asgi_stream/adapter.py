@@ -102,6 +102,8 @@ class StreamingAdapter:
     - ``stage``: what becomes of an API Gateway stage: ``"strip"`` (the default) leaves it out of ``path`` and
       ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form). What
       a path check sees, and what links lack, is in docs/settings.md.
+    - ``custom_domain_stage``: False says that an HTTP API's path has no stage on a domain of your own, so that none is
+      stripped from it there; True by default.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
     - ``context_headers``: True fills the request headers ``x-amzn-request-context`` and ``x-amzn-lambda-context`` from
@@ -132,6 +134,7 @@ class StreamingAdapter:
         lifespan: Literal["auto", "on", "off"] | None = None,
         invoke_mode: Literal["stream", "buffered"] | Mapping[str, str] | None = None,
         stage: Literal["strip", "root_path"] | None = None,
+        custom_domain_stage: bool | None = None,
         root_path: str | None = None,
         api_gateway_base_path: str | None = None,
         context_headers: bool | None = None,
@@ -157,6 +160,7 @@ class StreamingAdapter:
                 "lifespan": lifespan,
                 "invoke_mode": invoke_mode,
                 "stage": stage,
+                "custom_domain_stage": custom_domain_stage,
                 "root_path": root_path,
                 "api_gateway_base_path": api_gateway_base_path,
                 "context_headers": context_headers,
@@ -215,6 +219,7 @@ class StreamingAdapter:
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
             strip=self.config.stage == "strip",
+            custom_domain_stage=self.config.custom_domain_stage,
         )
         if self.config.pathsend:
             scope["extensions"]["http.response.pathsend"] = {}

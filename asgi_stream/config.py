@@ -54,6 +54,7 @@ class Config(Record):
     pathsend: bool
     stage: str
     context_headers: bool
+    custom_domain_stage: bool
 
     def __new__(
         cls,
@@ -69,6 +70,7 @@ class Config(Record):
         pathsend: bool = False,
         stage: str = "strip",
         context_headers: bool = False,
+        custom_domain_stage: bool = True,
     ) -> Self:
         return tuple.__new__(
             cls,
@@ -85,6 +87,7 @@ class Config(Record):
                 pathsend,
                 stage,
                 context_headers,
+                custom_domain_stage,
             ),
         )
 
@@ -203,6 +206,7 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "pathsend": _read_switch,
     "stage": _read_stage,
     "context_headers": _read_switch,
+    "custom_domain_stage": _read_switch,
 }
 
 

@@ -22,16 +22,26 @@ HTTP_SPEC_VERSION = "2.5"
 
 
 def http_scope(
-    request: HttpRequest, state: Mapping[str, Any], *, root_path: str = "", base_path: str = "", strip: bool = True
+    request: HttpRequest,
+    state: Mapping[str, Any],
+    *,
+    root_path: str = "",
+    base_path: str = "",
+    strip: bool = True,
+    custom_domain_stage: bool = True,
 ) -> dict[str, Any]:
     """Returns a fresh scope; ``state`` is copied, one level deep, as the specification asks.
 
     ``base_path`` is stripped from the path, as if the client had not sent it, also where it follows the stage.
     ``root_path`` is where the app is mounted: the scope names it, and ``path`` includes it, as the specification says.
     The stage, which is the request's own root path, is stripped from ``path`` with ``strip``; else it precedes
-    ``root_path``. A ``root_path`` that begins with the stage is the whole of it in both cases.
+    ``root_path``. A ``root_path`` that begins with the stage is the whole of it in both cases. A stage that the
+    client's URL lacks is always stripped, or, without ``custom_domain_stage``, a part of the route.
     """
     path, raw_path, stage = request.path, request.raw_path, request.root_path
+    if not request.root_path_in_url:
+        strip = True
+        stage = stage if custom_domain_stage else ""
     if base_path and has_prefix(path, base_path):
         path, raw_path = remove_prefix(path, raw_path, base_path)
         stage = stage[len(base_path) :] if has_prefix(stage, base_path) else ""

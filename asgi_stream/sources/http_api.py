@@ -2,7 +2,8 @@
 
 Source: "Create AWS Lambda proxy integrations for HTTP APIs" in AWS's API Gateway Developer Guide. Beyond the guide:
 the path is decoded in both formats, so that what the client sent can only be told up to its encoding; a named stage
-is the path's first segment where API Gateway's own domain was called.
+is the path's first segment where API Gateway's own domain was called, and in format 2.0, by most reports, on any other
+domain too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, answer_2
 from asgi_stream.sources.payloads import (
     context_prefix,
     is_authorizer,
+    is_custom_domain,
     is_function_url,
     is_payload_2,
     request_1,
@@ -46,12 +48,14 @@ def matches(event: Mapping[str, Any]) -> bool:
 def to_request(event: Mapping[str, Any]) -> HttpRequest:
     """Returns the request in an HTTP API's event. Raises EventError that names the field at fault."""
     if event.get("version") != "1.0":
-        return request_2(event, decoded=True, root_path=stage_prefix(event, field(event, "rawPath", str, "")))
+        route = field(event, "routeKey", str, "").partition(" ")[2]  # "GET /items/{id}", or "$default"
+        root_path = stage_prefix(event, field(event, "rawPath", str, ""), route)
+        return request_2(event, decoded=True, root_path=root_path, root_path_in_url=not is_custom_domain(event))
     path = field(event, "path", str, "") or "/"
     root_path = context_prefix(event, path)
     if root_path:
         path = root_path + path
-    else:
+    elif not is_custom_domain(event):
         root_path = stage_prefix(event, path)
     return request_1(event, path=path, raw_path=quote_path(path), root_path=root_path)
 

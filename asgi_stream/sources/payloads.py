@@ -50,7 +50,7 @@ def is_authorizer(event: Mapping[str, Any]) -> bool:
 
 
 def is_custom_domain(event: Mapping[str, Any]) -> bool:
-    """True where API Gateway was called by a domain name that is not its own: no stage stands in the path."""
+    """True where API Gateway was called by a domain name that is not its own: the client's URL has no stage."""
     domain = field(event, "requestContext.domainName", str, "")
     return bool(domain) and ".execute-api." not in domain
 
@@ -80,7 +80,9 @@ def _text(value: object, name: str) -> str:
     return value
 
 
-def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -> HttpRequest:
+def request_2(
+    event: Mapping[str, Any], *, decoded: bool, root_path: str = "", root_path_in_url: bool = True
+) -> HttpRequest:
     """Returns the request in a payload 2.0 event; ``decoded`` says that its rawPath is. Raises EventError."""
     context = object_field(event, "requestContext")
     http = object_field(context, "http", "requestContext.")
@@ -100,6 +102,7 @@ def request_2(event: Mapping[str, Any], *, decoded: bool, root_path: str = "") -
         host=text_field(context, "domainName", "requestContext."),
         protocol=text_field(http, "protocol", "requestContext.http."),
         root_path=root_path,
+        root_path_in_url=root_path_in_url,
     )
 
 
@@ -125,25 +128,58 @@ def request_1(event: Mapping[str, Any], *, path: str, raw_path: bytes, root_path
     )
 
 
-def stage_prefix(event: Mapping[str, Any], path: str) -> str:
-    """Returns ``/stage`` where the event's named stage is the first segment of ``path``, else an empty str."""
+def stage_prefix(event: Mapping[str, Any], path: str, route: str = "") -> str:
+    """Returns ``/stage`` where the event's named stage is the first segment of ``path``, else an empty str.
+
+    ``route`` is the path of the route that API Gateway chose, such as ``/items/{id}``: no route has the stage, so that
+    it decides where it fits ``path`` with its first segment or without, and not both.
+    """
     stage = field(event, "requestContext.stage", str, "")
     prefix = f"/{stage}"
-    if not stage or stage == "$default" or is_custom_domain(event):
+    if not stage or stage == "$default" or not (path == prefix or path.startswith(f"{prefix}/")):
         return ""
-    return prefix if path == prefix or path.startswith(f"{prefix}/") else ""
+    rest = path[len(prefix) :] or "/"
+    if route:
+        parameters = field(event, "pathParameters", dict, {})
+        chosen = "/".join(_value_of(segment, parameters) for segment in route.split("/"))
+        if chosen in (path, rest):
+            return prefix if chosen == rest else ""
+        if _fits(path, route) != _fits(rest, route):
+            return prefix if _fits(rest, route) else ""
+    return prefix
+
+
+def _value_of(segment: str, parameters: Mapping[str, Any]) -> str:
+    """The part of a path that a segment of its route stands for: ``{id}``, ``{proxy+}``, or itself."""
+    if segment.startswith("{") and segment.endswith("}"):
+        return str(parameters.get(segment[1:-1].removesuffix("+"), segment))
+    return segment
+
+
+def _fits(path: str, route: str) -> bool:
+    """True for a path that the route takes: ``{id}`` is one segment, ``{proxy+}`` at the end one or more."""
+    segments, wanted = path.strip("/").split("/"), route.strip("/").split("/")
+    if wanted[-1].endswith("+}"):
+        segments[len(wanted) - 1 :] = ["/".join(segments[len(wanted) - 1 :])]
+    return len(segments) == len(wanted) and all(
+        segment == want or (segment and want.startswith("{")) for segment, want in zip(segments, wanted, strict=True)
+    )
 
 
 def context_prefix(event: Mapping[str, Any], path: str) -> str:
     """Returns what ``requestContext.path`` has in front of ``path``, an empty str for nothing.
 
-    Both are decoded. ``path`` begins with a slash, so that what is cut off is whole segments.
+    Both are decoded. ``path`` begins with a slash, so that what is cut off is whole segments; for the path ``/`` it
+    has to be the stage. On a domain other than API Gateway's own there is no stage.
     """
     full = unquote(field(event, "requestContext.path", str, ""))
+    if is_custom_domain(event):
+        return ""
     if path == "/":
-        prefix = full.rstrip("/")
+        stage = field(event, "requestContext.stage", str, "")
+        prefix = f"/{stage}" if stage and full.removesuffix("/") == f"/{stage}" else ""
     elif path.startswith("/") and full.endswith(path):
-        prefix = full[: -len(path)]
+        prefix = full[: -len(path)].rstrip("/")
     else:
         prefix = ""
     return prefix if prefix.startswith("/") else ""

@@ -46,7 +46,8 @@ class HttpRequest(Record):
     ``raw_path`` and ``query_string`` are the bytes on the request line (no ``?``), ``path`` is decoded once;
     ``headers`` are (lower-case name, value) pairs; ``client`` and ``server`` are (host, port) pairs, port 0 where the
     event does not tell it. ``root_path`` is the stage in front of the app's route, decoded, without a slash at its end;
-    both paths begin with it. What the app sees of it is a setting, ``stage``.
+    both paths begin with it. What the app sees of it is a setting, ``stage``. ``root_path_in_url`` is False where the
+    client's URL lacks it: on a domain other than API Gateway's own.
     """
 
     __slots__ = ()
@@ -61,6 +62,7 @@ class HttpRequest(Record):
     scheme: str
     http_version: str
     root_path: str
+    root_path_in_url: bool
 
     def __new__(
         cls,
@@ -75,9 +77,24 @@ class HttpRequest(Record):
         scheme: str,
         http_version: str,
         root_path: str = "",
+        root_path_in_url: bool = True,
     ) -> Self:
         return tuple.__new__(
-            cls, (method, path, raw_path, query_string, headers, body, client, server, scheme, http_version, root_path)
+            cls,
+            (
+                method,
+                path,
+                raw_path,
+                query_string,
+                headers,
+                body,
+                client,
+                server,
+                scheme,
+                http_version,
+                root_path,
+                root_path_in_url,
+            ),
         )
 
 
@@ -103,6 +120,7 @@ def build_request(
     host: str = "",
     protocol: str = "",
     root_path: str = "",
+    root_path_in_url: bool = True,
 ) -> HttpRequest:
     """Returns the request, its scheme and server read from the headers; ``host`` stands in where none is sent."""
     scheme = read_scheme(headers.first)
@@ -118,6 +136,7 @@ def build_request(
         scheme=scheme,
         http_version="1.1" if protocol == "HTTP/1.1" else _http_version(protocol),
         root_path=root_path,
+        root_path_in_url=root_path_in_url,
     )
 
 

@@ -64,20 +64,26 @@ def http_api_event(
     version: Literal["2.0", "1.0"] = "2.0",
     stage: str = "$default",
     domain: str = EXECUTE_API,
+    stage_in_path: bool = True,
     source_ip: str = SOURCE_IP,
     scheme: str = "https",
 ) -> dict[str, Any]:
-    """Returns an HTTP API's event; a named ``stage`` stands in its path where ``domain`` is API Gateway's own.
+    """Returns an HTTP API's event. A named ``stage`` is in front of its path where ``domain`` is API Gateway's own.
+
+    On another domain both have been reported for payload 2.0: it is in the path too, unless ``stage_in_path`` is False.
+    In payload 1.0 it is not.
 
     (AWS API Gateway Developer Guide: "Create AWS Lambda proxy integrations for HTTP APIs")
     """
     headers = _with_host(headers, domain)
     event = function_url_event(method, target, headers, body, source_ip=source_ip, scheme=scheme)
-    prefix = f"/{stage}" if stage != "$default" and ".execute-api." in domain else ""
+    has_stage = ".execute-api." in domain or (version == "2.0" and stage_in_path)
+    prefix = f"/{stage}" if stage != "$default" and has_stage else ""
     # Decoded once, and cut at a question mark that comes of it.
-    path = prefix + unquote(event["rawPath"]).partition("?")[0]
+    route = unquote(event["rawPath"]).partition("?")[0]
+    path = prefix + route
     if version == "1.0":
-        event = _payload_1(event, headers, stage, domain, path, path)
+        event = _payload_1(event, headers, stage, domain, route, path) | {"path": path}
         return {"version": "1.0"} | event
     context = event["requestContext"]
     context |= {"accountId": "123456789012", "apiId": "abcdefghij", "stage": stage}

@@ -53,11 +53,27 @@ def without_context_path(method: str, target: str, headers: Any = (), body: byte
     return event
 
 
+def with_route(
+    method: str, target: str, headers: Any = (), body: bytes = b"", *, stage_in_path: bool = True
+) -> dict[str, Any]:
+    """As of an API with the route ANY /{proxy+} next to ANY /, at a stage named prod."""
+    settings: dict[str, Any] = {"stage": "prod", "domain": CUSTOM, "stage_in_path": stage_in_path}
+    event = http_api_event(method, target, headers, body, **settings)
+    proxy = (event["rawPath"].removeprefix("/prod") if stage_in_path else event["rawPath"]).removeprefix("/")
+    if not proxy:
+        return event | {"routeKey": "ANY /"}
+    return event | {"routeKey": "ANY /{proxy+}", "pathParameters": {"proxy": proxy}}
+
+
 class Shape(NamedTuple):
-    """An event for the client's path. ``stage`` is in front of that in the client's URL, as far as the event tells."""
+    """An event for the client's path, and what the settings have to say of it.
+
+    ``stage`` is in front of that path in the client's URL, as far as the event tells.
+    """
 
     build: Builder
     stage: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
 
 
 SHAPES = {
@@ -72,6 +88,14 @@ SHAPES = {
     "http_api 2.0": Shape(http_api_event),
     "http_api 2.0, stage": Shape(functools.partial(http_api_event, stage="prod"), "/prod"),
     "http_api 2.0, custom domain": Shape(functools.partial(http_api_event, stage="prod", domain=CUSTOM)),
+    "http_api 2.0, custom domain, no stage in the path": Shape(
+        functools.partial(http_api_event, stage="prod", domain=CUSTOM, stage_in_path=False),
+        settings=(("custom_domain_stage", False),),
+    ),
+    "http_api 2.0, custom domain, a route": Shape(with_route),
+    "http_api 2.0, custom domain, a route, no stage in the path": Shape(
+        functools.partial(with_route, stage_in_path=False)
+    ),
     "http_api 1.0": Shape(functools.partial(http_api_event, version="1.0")),
     "http_api 1.0, stage": Shape(functools.partial(http_api_event, version="1.0", stage="prod"), "/prod"),
     "http_api 1.0, stage in the context": Shape(with_context_path("/prod"), "/prod"),
@@ -105,8 +129,9 @@ def guarded(refuses: Callable[[Any], bool] = by_url, **options: Any) -> FastAPI:
     return app
 
 
-def client(app: Any, build: Builder, **settings: Any) -> httpx.Client:
-    transport = SyncLambdaTransport(StreamingAdapter(app, lifespan="off", **settings), source=build)
+def client(app: Any, shape: Shape, **settings: Any) -> httpx.Client:
+    adapter = StreamingAdapter(app, lifespan="off", **dict(shape.settings), **settings)
+    transport = SyncLambdaTransport(adapter, source=shape.build)
     return httpx.Client(transport=transport, base_url=URL)
 
 
@@ -136,7 +161,7 @@ def own_root_path(request: pytest.FixtureRequest) -> tuple[str, dict[str, tuple[
 def test_a_path_check_sees_the_clients_route(shape: str, own_root_path: tuple[str, dict[str, tuple[int, str]]]) -> None:
     """As under uvicorn without a stage, whatever the stage is called."""
     root_path, expected = own_root_path
-    with client(guarded(root_path=root_path), SHAPES[shape].build) as user:
+    with client(guarded(root_path=root_path), SHAPES[shape]) as user:
         assert asked(user, URL) == expected
 
 
@@ -158,7 +183,7 @@ async def shows_its_paths(scope: Any, receive: Any, send: Any) -> None:
 
 def paths(shape: Shape, target: str, **settings: Any) -> tuple[str, str, str]:
     """(root_path, path, raw_path)"""
-    with client(shows_its_paths, shape.build, **settings) as user:
+    with client(shows_its_paths, shape, **settings) as user:
         root_path, path, raw_path = user.get(f"{URL}{target}").json()
     return root_path, path, raw_path
 
@@ -207,12 +232,34 @@ def test_a_base_path_leaves_no_trace(shape: str) -> None:
 
 def test_a_path_check_behind_a_base_path_mapping() -> None:
     """The mapping of a custom domain is no stage: check and routes see it alike, until the setting names it."""
-    build = SHAPES["rest_api, custom domain"].build
-    with client(guarded(), build) as user:
+    shape = SHAPES["rest_api, custom domain"]
+    with client(guarded(), shape) as user:
         assert user.get("/base/admin/users").status_code == 404
-    with client(guarded(), build, api_gateway_base_path="/base") as user:
+    with client(guarded(), shape, api_gateway_base_path="/base") as user:
         assert user.get("/base/admin/users").status_code == 403
         assert user.get("/base/items").text == "/items"
+
+
+def test_a_stage_that_a_custom_domain_lacks_is_no_root_path() -> None:
+    """Whether the event's path has it or not: links would lead to where nothing is."""
+    for name in ("http_api 2.0, custom domain", "http_api 2.0, custom domain, a route"):
+        assert paths(SHAPES[name], "/a", stage="root_path") == ("", "/a", "/a")
+        # One that the user names is taken at its word.
+        assert paths(SHAPES[name], "/a", stage="root_path", root_path="/shop") == ("/shop", "/shop/a", "/shop/a")
+        assert paths(SHAPES[name], "/a", root_path="/prod") == ("/prod", "/prod/a", "/prod/a")
+
+
+def test_an_app_whose_routes_begin_like_its_stage() -> None:
+    """Nothing in the event tells the two apart where the route is $default; the setting does."""
+    lacks = Shape(functools.partial(http_api_event, stage="v1", domain=CUSTOM, stage_in_path=False))
+    assert paths(lacks, "/v1/a") == ("", "/a", "/a")
+    assert paths(lacks, "/v1/a", custom_domain_stage=False) == ("", "/v1/a", "/v1/a")
+    assert paths(lacks, "/v1/a", custom_domain_stage=False, stage="root_path") == ("", "/v1/a", "/v1/a")
+    has = Shape(functools.partial(http_api_event, stage="v1", domain=CUSTOM))
+    assert paths(has, "/v1/a") == ("", "/v1/a", "/v1/a")
+    # On API Gateway's own domain the stage is always there.
+    own = Shape(functools.partial(http_api_event, stage="v1"), "/v1")
+    assert paths(own, "/v1/a", custom_domain_stage=False) == ("", "/v1/a", "/v1/a")
 
 
 def test_a_path_check_that_looks_at_the_url_sees_a_root_path() -> None:
@@ -222,9 +269,9 @@ def test_a_path_check_that_looks_at_the_url_sees_a_root_path() -> None:
         return str(scope["path"]).removeprefix(scope["root_path"]).startswith("/admin")
 
     for settings in ({"stage": "root_path"}, {"root_path": "/api"}):
-        with client(guarded(), rest_api_event, **settings) as user:
+        with client(guarded(), SHAPES["rest_api"], **settings) as user:
             assert user.get("/admin/users").status_code == 200
-        with client(guarded(by_route), rest_api_event, **settings) as user:
+        with client(guarded(by_route), SHAPES["rest_api"], **settings) as user:
             assert user.get("/admin/users").status_code == 403
             assert user.get("/items").status_code == 200
 
@@ -239,7 +286,7 @@ def test_routes_mounts_links_and_redirects(framework: str, setting: str, shape: 
     """With ``strip`` the framework knows nothing of the stage; with ``root_path`` its links lead back to it."""
     app = importlib.import_module(f"tests.frameworks.apps.{framework}_app").make(Stage(tmp_path))
     root = SHAPES[shape].stage if setting == "root_path" else ""
-    with client(app, SHAPES[shape].build, stage=setting) as user:
+    with client(app, SHAPES[shape], stage=setting) as user:
         for path in ("/where", "/inner/where"):
             seen, link = user.get(path).text.split(" ")
             assert seen == root + path
@@ -253,9 +300,9 @@ def test_routes_mounts_links_and_redirects(framework: str, setting: str, shape: 
 def test_fastapis_own_pages() -> None:
     """On an address of API Gateway's own, /docs finds its schema only where the root path has the stage."""
     app = FastAPI()
-    with client(app, rest_api_event) as user:
+    with client(app, SHAPES["rest_api"]) as user:
         assert "url: '/openapi.json'" in user.get("/docs").text
         assert "servers" not in user.get("/openapi.json").json()
-    with client(app, rest_api_event, stage="root_path") as user:
+    with client(app, SHAPES["rest_api"], stage="root_path") as user:
         assert "url: '/prod/openapi.json'" in user.get("/docs").text
         assert user.get("/openapi.json").json()["servers"] == [{"url": "/prod"}]

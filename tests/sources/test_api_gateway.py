@@ -31,8 +31,6 @@ HEADERS = [
         ("/", "prod", None, "/prod/", "/prod"),
         ("/prod/items", "prod", None, "/prod/prod/items", "/prod"),
         ("/production", "prod", None, "/prod/production", "/prod"),
-        ("/items", "prod", CUSTOM, "/items", ""),
-        ("/prod/items", "prod", CUSTOM, "/prod/items", ""),
     ],
 )
 @pytest.mark.parametrize("version", [None, "2.0", "1.0"])
@@ -45,6 +43,80 @@ def test_a_stage_is_the_root_path(
     else:
         request = http_api.to_request(http_api_event("GET", target, version=version, **where))
     assert (request.path, request.raw_path, request.root_path) == (path, path.encode(), root_path)
+
+
+@pytest.mark.parametrize("target", ["/items", "/prod/items", "/"])
+def test_on_a_custom_domain_only_payload_2_has_the_stage(target: str) -> None:
+    where: dict[str, Any] = {"stage": "prod", "domain": CUSTOM}
+    for request in (
+        rest_api.to_request(rest_api_event("GET", target, **where)),
+        http_api.to_request(http_api_event("GET", target, version="1.0", **where)),
+    ):
+        assert (request.path, request.raw_path, request.root_path) == (target, target.encode(), "")
+    request = http_api.to_request(http_api_event("GET", target, **where))
+    assert (request.path, request.root_path, request.root_path_in_url) == (f"/prod{target}", "/prod", False)
+
+
+def routed(raw_path: str, route: str, parameters: Any = None, domain: str = CUSTOM, stage: str = "v1") -> str:
+    """The root path of a payload 2.0 event."""
+    event = http_api_event(domain=domain, stage=stage)
+    event |= {"rawPath": raw_path, "routeKey": route, "pathParameters": parameters}
+    return http_api.to_request(event).root_path
+
+
+@pytest.mark.parametrize("domain", [CUSTOM, "abcdefghij.execute-api.us-east-1.amazonaws.com"])
+@pytest.mark.parametrize(
+    ("raw_path", "route", "parameters", "root_path"),
+    [
+        # The route fits with the stage or without.
+        ("/v1/items", "GET /items", None, "/v1"),
+        ("/v1/items", "GET /v1/items", None, ""),
+        ("/v1/v1/items", "GET /v1/items", None, "/v1"),
+        ("/v1", "GET /", None, "/v1"),
+        ("/v1/", "GET /", None, "/v1"),
+        ("/v1", "GET /{id}", None, ""),
+        ("/v1", "GET /v1", None, ""),
+        ("/v1/v1", "GET /{id}", None, "/v1"),
+        ("/v1/items/7", "GET /items/{id}", None, "/v1"),
+        ("/v1/items", "GET /{kind}/{id}", None, ""),
+        ("/v1/items/7", "GET /{kind}/{id}", None, "/v1"),
+        ("/v1/items/a/b", "ANY /items/{proxy+}", None, "/v1"),
+        ("/v1/items/a/b", "ANY /v1/{proxy+}", None, ""),
+        ("/v1/items", "$default", None, "/v1"),
+        # It fits both ways: the parameters are what decides.
+        ("/v1/items", "ANY /{proxy+}", {"proxy": "items"}, "/v1"),
+        ("/v1/items", "ANY /{proxy+}", {"proxy": "v1/items"}, ""),
+        ("/v1/v1/items", "ANY /{proxy+}", {"proxy": "v1/items"}, "/v1"),
+        ("/v1/v1", "ANY /{proxy+}", {"proxy": "v1"}, "/v1"),
+        ("/v1/v1", "ANY /{proxy+}", {"proxy": "v1/v1"}, ""),
+        ("/v1/v1/x", "GET /{a}/{b+}", {"a": "v1", "b": "x"}, "/v1"),
+        # Or nothing does, and a path that begins with the stage has it.
+        ("/v1/items", "ANY /{proxy+}", None, "/v1"),
+        ("/v1/items", "ANY /{proxy+}", {}, "/v1"),
+        ("/v1/items", "ANY /{proxy+}", {"proxy": 7}, "/v1"),
+        ("/v1/items", "ANY /{proxy+}", {"other": "items"}, "/v1"),
+        ("/v1/a/b", "GET /{id}", {"id": "a%2Fb"}, "/v1"),  # an encoded slash, which rawPath has decoded
+        ("/v1/items", "odd", None, "/v1"),
+        ("/v1/items", "", None, "/v1"),
+        # A whole segment, or none.
+        ("/v10/items", "GET /items", None, ""),
+        ("/v10", "GET /", None, ""),
+        ("/items", "GET /items", None, ""),
+        ("/V1/items", "GET /items", None, ""),
+        ("", "GET /", None, ""),
+    ],
+)
+def test_the_route_decides_whether_the_stage_is_in_the_path(
+    raw_path: str, route: str, parameters: Any, root_path: str, domain: str
+) -> None:
+    assert routed(raw_path, route, parameters, domain) == root_path
+
+
+def test_odd_routes_are_refused_by_name() -> None:
+    with pytest.raises(EventError, match="the event's routeKey must be a str, not int"):
+        routed("/v1/items", 7)  # type: ignore[arg-type]
+    with pytest.raises(EventError, match="the event's pathParameters must be a dict, not list"):
+        routed("/v1/items", "GET /items", [])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +153,16 @@ def test_a_stage_is_a_whole_segment(version: Literal["2.0", "1.0"], raw_path: st
         ("/items", "/other", ""),
         ("/items", "prod/items", ""),
         ("*", "/prod/*", ""),
+        # Every path begins with a slash: in front of this one there has to be the stage.
+        ("/", "/", ""),
+        ("/", "/other", ""),
+        ("/", "/prod/items", ""),
+        ("/", "/items/", ""),
+        ("/", "/production", ""),
+        ("/", "/prod//", ""),
+        ("/", "/%70rod/", "/prod"),
+        ("/admin", "/prod//admin", "/prod"),
+        ("/admin", "//admin", ""),
     ],
 )
 def test_the_root_path_of_a_rest_api(path: str, context_path: str, root_path: str) -> None:
@@ -90,6 +172,9 @@ def test_the_root_path_of_a_rest_api(path: str, context_path: str, root_path: st
     request = rest_api.to_request(event)
     assert request.root_path == root_path
     assert request.raw_path == (root_path + path).encode()
+    event["requestContext"]["domainName"] = CUSTOM
+    request = rest_api.to_request(event)
+    assert (request.root_path, request.raw_path) == ("", path.encode())
 
 
 @pytest.mark.parametrize("path", ["/a%2520b", "/a+b%2Bc", "/caf%C3%A9", "/%FF", "//a//"])
