@@ -71,6 +71,24 @@ def replace_headers(
     return [header for header in headers if header[0].translate(_ONE_SPELLING) not in forged] + list(own)
 
 
+MAX_WRAPPERS = 50
+
+
+def names_its_root_path(app: Any) -> bool:
+    """True for an app that sets the scope's ``root_path`` itself, as ``FastAPI(root_path=…)`` does, also in middleware.
+
+    Middleware holds its app as ``app``, as a rule. Never raises.
+    """
+    with contextlib.suppress(BaseException):  # the attributes are the app's code
+        for _ in range(MAX_WRAPPERS):
+            root_path = getattr(app, "root_path", None)
+            # Flask and Quart have a folder under this name, and an import_name.
+            if isinstance(root_path, str) and root_path.strip("/") and getattr(app, "import_name", None) is None:
+                return True
+            app = getattr(app, "app", None)
+    return False
+
+
 def log_error(message: str, error: BaseException) -> None:
     """Logs an error with its traceback; no text in it that the user's logging cannot write makes a second error."""
     try:
@@ -100,8 +118,9 @@ class StreamingAdapter:
       source by a mapping such as ``{"function_url": "stream", "rest_api": "buffered"}``. Sources that cannot stream are
       always answered in one piece.
     - ``stage``: what becomes of an API Gateway stage: ``"strip"`` (the default) leaves it out of ``path`` and
-      ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form). What
-      a path check sees, and what links lack, is in docs/settings.md.
+      ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form),
+      unless the app names its own, as ``FastAPI(root_path=…)`` does. What a path check sees, and what links lack, is
+      in docs/settings.md.
     - ``custom_domain_stage``: False says that an HTTP API's path has no stage on a domain of your own, so that none is
       stripped from it there; True by default.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
@@ -218,7 +237,7 @@ class StreamingAdapter:
             self._lifespan.state,
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
-            strip=self.config.stage == "strip",
+            strip=self.config.stage == "strip" or names_its_root_path(self.app),
             custom_domain_stage=self.config.custom_domain_stage,
         )
         if self.config.pathsend:

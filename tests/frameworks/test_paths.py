@@ -6,6 +6,7 @@ import functools
 import importlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import MagicMock
 
 import httpx
 import pytest
@@ -306,3 +307,96 @@ def test_fastapis_own_pages() -> None:
     with client(app, SHAPES["rest_api"], stage="root_path") as user:
         assert "url: '/prod/openapi.json'" in user.get("/docs").text
         assert user.get("/openapi.json").json()["servers"] == [{"url": "/prod"}]
+
+
+class Wraps:
+    """Middleware as it is usually written."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def linked(**options: Any) -> FastAPI:
+    app = FastAPI(**options)
+
+    @app.get("/items", name="items")
+    async def items(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{request.scope['path']} {request.url_for('items')}")
+
+    @app.get("/folder/")
+    async def folder() -> str:
+        return "folder"
+
+    return app
+
+
+@pytest.mark.parametrize("wrap", [lambda app: app, Wraps, lambda app: Wraps(Wraps(app))])
+@pytest.mark.parametrize(("root_path", "shown"), [("/prod", "/prod"), ("/prod/", "/prod"), ("/api", "/api")])
+@pytest.mark.parametrize("shape", ["rest_api", "http_api 2.0, stage", "http_api 1.0, stage", "function_url"])
+def test_an_app_that_names_its_own_root_path_keeps_it(
+    wrap: Callable[[Any], Any], root_path: str, shown: str, shape: str
+) -> None:
+    for setting in ("strip", "root_path"):
+        with client(wrap(linked(root_path=root_path)), SHAPES[shape], stage=setting) as user:
+            assert user.get("/items").text == f"/items {URL}{shown}/items"
+            assert user.get("/docs").text.count(f"'{shown}/openapi.json'") == 1
+        with client(wrap(guarded(root_path=root_path)), SHAPES[shape], stage=setting) as user:
+            assert user.get("/admin/users").status_code == 403
+
+
+class Odd:
+    """An app whose attributes do what they like."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self._attributes = attributes
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._attributes.get(name)
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await shows_its_paths(scope, receive, send)
+
+
+class Itself(Odd):
+    @property
+    def app(self) -> Odd:
+        return self
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        Odd(root_path=None),
+        Odd(root_path=""),
+        Odd(root_path="/"),
+        Odd(root_path=b"/x"),
+        Odd(root_path=7),
+        Odd(root_path=RuntimeError("no")),
+        Odd(app=RuntimeError("no")),
+        Odd(root_path=SystemExit("no")),
+        Odd(app=KeyboardInterrupt()),
+        Odd(root_path=RecursionError()),
+        Odd(app=Odd(app=Odd(root_path=ValueError("deep")))),
+        Odd(root_path="/var/task", import_name="main"),
+        Itself(),
+        MagicMock(side_effect=shows_its_paths),
+    ],
+)
+def test_odd_attributes_of_an_app(app: Any) -> None:
+    assert paths_of(app, stage="root_path") == ("/prod", "/prod/a", "/prod/a")
+
+
+def test_a_root_path_deep_inside() -> None:
+    assert paths_of(Odd(app=Odd(app=Odd(root_path="/x"))), stage="root_path") == ("", "/a", "/a")
+
+
+def paths_of(app: Any, **settings: Any) -> tuple[str, str, str]:
+    with client(app, SHAPES["rest_api"], **settings) as user:
+        root_path, path, raw_path = user.get("/a").json()
+    return root_path, path, raw_path
