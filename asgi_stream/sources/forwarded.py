@@ -30,9 +30,15 @@ def read_client(forwarded_for: str) -> tuple[str, int] | None:
 
 
 @functools.lru_cache(maxsize=64)
-def read_server(host: str, forwarded_port: str, scheme: str) -> tuple[str, int] | None:
-    """Returns (host, port) from a Host header and ``x-forwarded-port``; None where no host can be told."""
-    name, port = _split_port(host.strip())
+def read_server(host: str, forwarded_port: str, scheme: str, fallback: str = "") -> tuple[str, int] | None:
+    """Returns (host, port) from a Host header and ``x-forwarded-port``; None where no host can be told.
+
+    ``fallback`` is the host where there is no Host header, or one that is a malformed IPv6 literal.
+    """
+    host = host.strip()
+    name, port = _split_port(host)
+    if not host or ((":" in name or host.startswith("[")) and not _is_ipv6(name)):
+        return read_server(fallback, forwarded_port, scheme) if fallback else None
     if not name:
         return None
     for candidate in (_port(_first(forwarded_port)), _port(port)):
@@ -49,6 +55,16 @@ def _split_port(host: str) -> tuple[str, str]:
         return host, ""  # IPv6 without its brackets
     name, _, port = host.partition(":")
     return name, port
+
+
+def _is_ipv6(text: str) -> bool:
+    from ipaddress import IPv6Address  # hardly any host is an address
+
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _port(text: str) -> int | None:

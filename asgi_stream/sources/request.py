@@ -132,7 +132,9 @@ def build_request(
         headers=headers.pairs,
         body=body,
         client=client,
-        server=read_server(headers.first.get("host") or host, headers.first.get("x-forwarded-port", ""), scheme),
+        server=read_server(
+            headers.first.get("host", ""), headers.first.get("x-forwarded-port", ""), scheme, fallback=host
+        ),
         scheme=scheme,
         http_version="1.1" if protocol == "HTTP/1.1" else _http_version(protocol),
         root_path=root_path,

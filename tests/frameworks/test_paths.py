@@ -400,3 +400,18 @@ def paths_of(app: Any, **settings: Any) -> tuple[str, str, str]:
     with client(app, SHAPES["rest_api"], **settings) as user:
         root_path, path, raw_path = user.get("/a").json()
     return root_path, path, raw_path
+
+
+@pytest.mark.parametrize("shape", ["function_url", "rest_api", "http_api 2.0", "http_api 1.0", "lambda_edge"])
+@pytest.mark.parametrize("host", ["[:::]", "[::g]:80", "[example.com]"])
+def test_a_malformed_address_as_the_host_gives_way_to_the_events_domain(shape: str, host: str) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def index(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{request.scope['server'][0]} {request.url.hostname}")
+
+    with client(app, SHAPES[shape]) as user:
+        seen = user.get("/", headers={"host": host}).text.split()
+    assert seen[0].endswith((".on.aws", ".amazonaws.com", ".cloudfront.net"))
+    assert seen[1] == seen[0]

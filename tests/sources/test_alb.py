@@ -58,6 +58,7 @@ def test_the_client_is_the_first_address(forwarded: str, client: tuple[str, int]
         ("[2001:db8::1]:8443", "", ("2001:db8::1", 8443)),
         ("2001:db8::1", "odd", ("2001:db8::1", 443)),
         (":", "443", None),
+        ("[:::]", "443", None),
         ("", "443", None),
         (" example.com ", "-1", ("example.com", 443)),
         ("caf\xe9.example", "\u0664", ("caf\xe9.example", 443)),

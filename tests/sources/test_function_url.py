@@ -110,7 +110,31 @@ def test_bodies(changes: dict[str, Any], body: bytes) -> None:
         ({"host": "2001:db8::1", "x_forwarded_port": ""}, ("2001:db8::1", 443), "https"),
         ({"host": "[2001:db8::1", "x_forwarded_port": ""}, ("2001:db8::1", 443), "https"),
         ({"host": "", "x_forwarded_proto": "HTTPS, http"}, ("abcdefgh.lambda-url.eu-central-1.on.aws", 443), "https"),
+        ({"host": " "}, ("abcdefgh.lambda-url.eu-central-1.on.aws", 443), "https"),
         ({"host": ":80"}, None, "https"),
+        *(
+            ({"host": host, "x_forwarded_port": ""}, ("abcdefgh.lambda-url.eu-central-1.on.aws", 443), "https")
+            for host in (
+                *(
+                    "[:::]",
+                    "[:::]:8080",
+                    " [:::] ",
+                    "[",
+                    "[]",
+                    "[]:80",
+                    "[::g]",
+                    "[1:2]",
+                    "[:]",
+                    "1:2:3",
+                    ":::",
+                    "::::1",
+                ),
+                *("[example.com]", "[127.0.0.1]", "[v1.a]", "[2001:db8::1::]", "[12345::]", "[::1%]", "[ ::1]"),
+            )
+        ),
+        ({"host": "[::]", "x_forwarded_port": ""}, ("::", 443), "https"),
+        ({"host": "[::ffff:192.0.2.7]:80", "x_forwarded_port": ""}, ("::ffff:192.0.2.7", 80), "https"),
+        ({"host": "[fe80::1%25eth0]", "x_forwarded_port": ""}, ("fe80::1%25eth0", 443), "https"),
         ({"host": "example.com", "x_forwarded_port": "8443, 80"}, ("example.com", 8443), "https"),
         (
             {"host": "example.com", "x_forwarded_port": "80", "x_forwarded_proto": "gopher"},
