@@ -20,6 +20,7 @@ from asgi_stream.config import load_config
 from asgi_stream.errors import AnswerTooLarge, ConfigurationError, UnknownEventError
 from asgi_stream.responders import BufferedResponder, StreamingResponder
 from asgi_stream.sources import can_stream, check_source, find_source
+from asgi_stream.sources.request import with_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ class StreamingAdapter:
       stripped from it there; True by default.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
+    - ``host_header``: the name of a request header to take the host from, such as ``x-forwarded-host``, which your
+      proxy (CloudFront, a gateway) overwrites; none by default.
     - ``context_headers``: True fills the request headers ``x-amzn-request-context`` and ``x-amzn-lambda-context`` from
       event and context, as Lambda Web Adapter does. False by default; what a client sends under these names is dropped
       either way; see docs/event-sources.md.
@@ -156,6 +159,7 @@ class StreamingAdapter:
         custom_domain_stage: bool | None = None,
         root_path: str | None = None,
         api_gateway_base_path: str | None = None,
+        host_header: str | None = None,
         context_headers: bool | None = None,
         text_mime_types: Sequence[str] | None = None,
         exclude_headers: Sequence[str] | None = None,
@@ -182,6 +186,7 @@ class StreamingAdapter:
                 "custom_domain_stage": custom_domain_stage,
                 "root_path": root_path,
                 "api_gateway_base_path": api_gateway_base_path,
+                "host_header": host_header,
                 "context_headers": context_headers,
                 "text_mime_types": text_mime_types,
                 "exclude_headers": exclude_headers,
@@ -232,6 +237,8 @@ class StreamingAdapter:
             await self._answer_event(self._on_event, event, context, sink)
             return
         request = source.to_request(event)
+        if self.config.host_header:
+            request = with_host(request, self.config.host_header)
         scope = http_scope(
             request,
             self._lifespan.state,

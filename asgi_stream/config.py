@@ -55,6 +55,7 @@ class Config(Record):
     stage: str
     context_headers: bool
     custom_domain_stage: bool
+    host_header: bytes
 
     def __new__(
         cls,
@@ -71,6 +72,7 @@ class Config(Record):
         stage: str = "strip",
         context_headers: bool = False,
         custom_domain_stage: bool = True,
+        host_header: bytes = b"",
     ) -> Self:
         return tuple.__new__(
             cls,
@@ -88,6 +90,7 @@ class Config(Record):
                 stage,
                 context_headers,
                 custom_domain_stage,
+                host_header,
             ),
         )
 
@@ -167,6 +170,13 @@ def _read_header_names(value: object, origin: str) -> frozenset[bytes]:
     return frozenset(item.lower().encode("latin-1", "replace") for item in _items(value, origin))
 
 
+def _read_header_name(value: object, origin: str) -> bytes:
+    name = value.strip().lower() if isinstance(value, str) else ""
+    if not name or not name.isascii() or not name.replace("-", "").isalnum():
+        raise ConfigurationError(f"{origin} must be the name of a header, such as x-forwarded-host, not {value!r:.100}")
+    return name.encode("ascii")
+
+
 def _read_seconds(value: object, origin: str) -> float:
     try:
         seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
@@ -207,6 +217,7 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     "stage": _read_stage,
     "context_headers": _read_switch,
     "custom_domain_stage": _read_switch,
+    "host_header": _read_header_name,
 }
 
 

@@ -41,6 +41,7 @@ def test_defaults() -> None:
         ("pathsend", True, True),
         ("stage", "root_path", "root_path"),
         ("context_headers", True, True),
+        ("host_header", " X-Forwarded-Host ", b"x-forwarded-host"),
         ("custom_domain_stage", False, False),
         ("exclude_headers", ["X-Powered-By"], frozenset({b"x-powered-by"})),
         ("invoke_mode", "buffered", (("*", "buffered"),)),
@@ -64,6 +65,7 @@ def test_arguments(name: str, value: Any, expected: object) -> None:
         ("ASGI_STREAM_PATHSEND", "on", "pathsend", True),
         ("ASGI_STREAM_STAGE", "root_path", "stage", "root_path"),
         ("ASGI_STREAM_CONTEXT_HEADERS", "on", "context_headers", True),
+        ("ASGI_STREAM_HOST_HEADER", "x-forwarded-host", "host_header", b"x-forwarded-host"),
         ("ASGI_STREAM_CUSTOM_DOMAIN_STAGE", "off", "custom_domain_stage", False),
         ("ASGI_STREAM_PATHSEND", "off", "pathsend", False),
         ("ASGI_STREAM_TEXT_MIME_TYPES", "text/, x/y", "text_mime_types", ("text/", "x/y")),
@@ -125,6 +127,10 @@ def test_one_mode_is_for_every_source() -> None:
             for odd in (0, -1, True, 2.0, "two", "", "9" * 5000)
         ),
         *(("share_writes", odd, "share_writes must be True or False, on or off") for odd in (1, "yes", "", ["on"])),
+        *(
+            ("host_header", odd, "host_header must be the name of a header, such as x-forwarded-host")
+            for odd in ("", True, "x forwarded", "x_forwarded_host", "h\xe9", "a,b", b"x", "-")
+        ),
         *(("context_headers", odd, "context_headers must be True or False, on or off") for odd in (1, "yes", "")),
         *(("stage", odd, "stage must be one of strip, root_path") for odd in ("", "/prod", True, "off")),
         *(("pathsend", odd, "pathsend must be True or False, on or off") for odd in (1, "yes", "", ["on"])),

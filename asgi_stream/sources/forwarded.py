@@ -11,7 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["read_client", "read_scheme", "read_server"]
+__all__ = ["read_client", "read_host", "read_scheme", "read_server"]
+
+# RFC 3986, 3.2.2, without what no registered name has: a header like this decides where links lead.
+_HOST = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._")
 
 
 def read_scheme(headers: Mapping[str, str]) -> str:
@@ -55,6 +58,17 @@ def _split_port(host: str) -> tuple[str, str]:
         return host, ""  # IPv6 without its brackets
     name, _, port = host.partition(":")
     return name, port
+
+
+def read_host(host: str, scheme: str) -> tuple[str, int] | None:
+    """Returns (host, port) of a host that a proxy names; None for what is not a host as one is written in a URL."""
+    name, port = _split_port(host)
+    authority = f"[{name}]" if ":" in name else name
+    if not name or host not in (authority, f"{authority}:{port}") or (port and _port(port) is None):
+        return None
+    if not (_is_ipv6(name) if ":" in name else _HOST.issuperset(name)):
+        return None
+    return read_server(host, "", scheme)
 
 
 def _is_ipv6(text: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from asgi_stream.errors import EventError
 from asgi_stream.records import Record
-from asgi_stream.sources.forwarded import read_scheme, read_server
+from asgi_stream.sources.forwarded import read_host, read_scheme, read_server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "read_headers",
     "read_method",
     "text_field",
+    "with_host",
 ]
 
 
@@ -140,6 +141,20 @@ def build_request(
         root_path=root_path,
         root_path_in_url=root_path_in_url,
     )
+
+
+def with_host(request: HttpRequest, header: bytes) -> HttpRequest:
+    """Returns the request as if its client had sent the host that ``header`` names, the first where it names several.
+
+    The request stays as it is where the header is missing or names no host.
+    """
+    value = next((value for name, value in request.headers if name == header), b"")
+    host = value.partition(b",")[0].strip()
+    server = read_host(host.decode("latin-1"), request.scheme)
+    if server is None:
+        return request
+    headers = [(name, value) for name, value in request.headers if name != b"host"]
+    return request._replace(headers=[(b"host", host), *headers], server=server)
 
 
 def field(event: Mapping[str, Any], path: str, kind: type[T], default: T) -> T:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from asgi_stream import StreamingAdapter, cli
+from asgi_stream.config import load_config
 from asgi_stream.packaging.target import KINDS, Target
 from asgi_stream.runtime.loader import load_handler
 from tests.deploy.templates import FOLDER, FUNCTIONS, NAMES, read, resource, resources
@@ -56,6 +57,9 @@ class TestFunction:
         assert found["Environment"]["Variables"].get("AWS_LAMBDA_EXEC_WRAPPER") == packaging.wrapper
         assert found.get("Runtime") == packaging.runtime
         assert (found.get("PackageType") == "Image") is (packaging.kind == "container")
+
+    def test_its_settings_are_understood(self, name: str) -> None:
+        load_config({}, function(name)["Environment"]["Variables"])
 
     def test_its_code_is_what_the_command_in_its_head_makes(self, name: str) -> None:
         template = read(name)
@@ -166,6 +170,20 @@ def test_cloudfront_signs_each_request_and_caches_nothing() -> None:
     # AWS's CachingDisabled and AllViewerExceptHostHeader: a Function URL answers to its own host alone.
     assert behavior["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
     assert behavior["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+
+
+def test_the_app_behind_cloudfront_trusts_the_header_that_cloudfront_overwrites() -> None:
+    template = read("cloudfront.yaml")
+    distribution = resource(template, "AWS::CloudFront::Distribution")["DistributionConfig"]
+    (association,) = distribution["DefaultCacheBehavior"]["FunctionAssociations"]
+    assert association == {
+        "EventType": "viewer-request",
+        "FunctionARN": {"Fn::GetAtt": "ViewerHost.FunctionMetadata.FunctionARN"},
+    }
+    assert template["Resources"]["ViewerHost"]["Type"] == "AWS::CloudFront::Function"
+    code = resource(template, "AWS::CloudFront::Function")["FunctionCode"]
+    (header,) = re.findall(r"request\.headers\['([a-z-]+)'\] = \{ value: request\.headers\.host\.value \};", code)
+    assert function("cloudfront.yaml")["Environment"]["Variables"]["ASGI_STREAM_HOST_HEADER"] == header
 
 
 def test_the_rest_api_alone_may_call_its_function() -> None:

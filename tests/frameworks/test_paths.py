@@ -415,3 +415,85 @@ def test_a_malformed_address_as_the_host_gives_way_to_the_events_domain(shape: s
         seen = user.get("/", headers={"host": host}).text.split()
     assert seen[0].endswith((".on.aws", ".amazonaws.com", ".cloudfront.net"))
     assert seen[1] == seen[0]
+
+
+def hosts(
+    sent: Sequence[tuple[str, str]], shape: str = "function_url", setting: str | None = "x-forwarded-host"
+) -> tuple[str, Any, list[str]]:
+    """What the app sees of its host: the URL that it builds, the scope's server and the Host headers."""
+
+    async def index(scope: Any, receive: Any, send: Any) -> None:
+        found = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        url = str(Request(scope).url)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps([url, scope["server"], found]).encode()})
+
+    with client(index, SHAPES[shape], host_header=setting) as user:
+        url, server, found = user.get(
+            "/items", headers=[(name.encode(), value.encode("latin-1")) for name, value in sent]
+        ).json()
+    return url, server, found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_header_that_is_trusted_for_the_host(shape: str) -> None:
+    expected = ("https://www.example.com/items", ["www.example.com", 443], ["www.example.com"])
+    for sent in (
+        [("x-forwarded-host", "www.example.com")],
+        [("X-Forwarded-Host", "www.example.com")],
+        [("x-forwarded-host", "www.example.com, inner.example")],
+    ):
+        assert hosts(sent, shape) == expected
+    # Nothing is trusted unless it is named.
+    for setting, name in ((None, "x-forwarded-host"), ("x-viewer-host", "x-forwarded-host")):
+        url, server, found = hosts([(name, "www.example.com")], shape, setting)
+        assert (url, server[0], found) == ("https://testserver/items", "testserver", ["testserver"])
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("www.example.com:8443", "https://www.example.com:8443/items"),
+        ("[2001:db8::1]:8443", "https://[2001:db8::1]:8443/items"),
+        ("192.0.2.7", "https://192.0.2.7/items"),
+        # Not a host: that of the request stays.
+        *(
+            (odd, "https://testserver/items")
+            for odd in (
+                *(
+                    "",
+                    ",",
+                    " ",
+                    "/",
+                    "a/b",
+                    "a b",
+                    "a@b",
+                    "a?b",
+                    "a#b",
+                    "a:b",
+                    "a:99999",
+                    "[:::]",
+                    "[a]",
+                    "2001:db8::1",
+                ),
+                *("<script>", "h\xe9", "a\\b", "https://a", "a:80:80", "[::1]x", "%41", ":80", "a\tb", '"a"'),
+            )
+        ),
+    ],
+)
+def test_what_a_trusted_header_may_name(host: str, url: str) -> None:
+    assert hosts([("x-forwarded-host", host)])[0] == url
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_links_and_redirects_with_a_trusted_host(framework: str, tmp_path: Path) -> None:
+    """As behind CloudFront with an origin path: the viewer's URL has its own host, and no stage."""
+    app = importlib.import_module(f"tests.frameworks.apps.{framework}_app").make(Stage(tmp_path))
+    with client(app, SHAPES["rest_api"], host_header="x-forwarded-host") as user:
+        user.headers["host"] = "abcdefghij.execute-api.us-east-1.amazonaws.com"
+        user.headers["x-forwarded-host"] = "www.example.com"
+        path, link = user.get("/where").text.split(" ")
+        assert (path, link.partition(".com/")[0]) == ("/where", "https://www.example")
+        if framework != "litestar":  # which redirects nothing
+            location = user.get("/folder").headers["location"]
+            assert location in ("/folder/", "https://www.example.com/folder/")

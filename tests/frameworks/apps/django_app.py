@@ -62,7 +62,7 @@ def make(stage: Stage) -> ASGIHandler:
     if not settings.configured:
         settings.configure(
             ROOT_URLCONF=sys.modules[__name__],
-            ALLOWED_HOSTS=["testserver"],
+            ALLOWED_HOSTS=["testserver", "www.example.com"],
             SECRET_KEY="for tests only",
             MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
         )
