@@ -92,6 +92,16 @@ class Outcome:
         return None if body is None else json.loads(base64.b64decode(body))["errorType"]
 
 
+class SlowReader(FakeRuntimeApi):
+    """Takes ``capacity`` bytes from the moment of the first body message, then nothing until :meth:`read_on`."""
+
+    def stop_reading(self, capacity: int = 10) -> None:
+        self._capacity = capacity
+
+    def read_on(self) -> None:
+        self.take(1_000_000)
+
+
 Run = Any  # a function (app, method="GET", api=None, **options)
 
 
@@ -216,7 +226,7 @@ async def test_what_is_completed_after_the_disconnect_is_whole(
         ("HEAD", CSV, last(), True),
     ],
 )
-@pytest.mark.parametrize("swallows", [True, False])
+@pytest.mark.parametrize("then", ["lets it through", "swallows it", "raises another from it"])
 async def test_an_end_that_may_be_that_of_a_body_which_has_stopped(
     deadline: Deadline,
     run: Run,
@@ -225,7 +235,7 @@ async def test_an_end_that_may_be_that_of_a_body_which_has_stopped(
     message: dict[str, Any],
     *,
     is_whole: bool,
-    swallows: bool,
+    then: str,
 ) -> None:
     """A middleware ends the body of an app that the disconnect has stopped."""
 
@@ -235,8 +245,13 @@ async def test_an_end_that_may_be_that_of_a_body_which_has_stopped(
         await send(part(b"1,2\n"))
         deadline.comes_soon()
         assert await receive() == {"type": "http.disconnect"}
-        with contextlib.suppress(OSError) if swallows else contextlib.nullcontext():
+        try:
             await send(message)
+        except OSError as error:
+            if then == "lets it through":
+                raise
+            if then != "swallows it":
+                raise AppFailed from error
 
     outcome = await run(app, method)
     sent = b"1,2\n" + message["body"] if is_whole else b"1,2\n"
@@ -364,6 +379,32 @@ async def test_an_event_stream_that_begins_too_late_begins_and_is_closed(deadlin
     assert outcome.is_info
 
 
+async def test_an_event_stream_whose_start_waits_for_a_slow_reader_is_closed_once(deadline: Deadline, run: Run) -> None:
+    api = SlowReader()
+    raised: list[OSError] = []
+
+    async def sends(send: Any) -> None:
+        try:
+            await send(part())
+        except OSError as error:
+            raised.append(error)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        api.stop_reading()
+        starting = asyncio.create_task(send(start()))
+        await api.stalled.wait()
+        deadline.comes_now()
+        await sends(send)
+        api.read_on()
+        await starting
+        await sends(send)
+
+    outcome = await run(app, api=api)
+    assert raised[0] is raised[1]
+    assert (outcome.content, outcome.error_type) == (b"", None)
+    assert outcome.is_info
+
+
 async def test_a_task_that_the_app_leaves_behind_gets_the_same_error(deadline: Deadline, run: Run) -> None:
     """After the end too, and in the next invocation."""
     raised: list[BaseException] = []
@@ -413,16 +454,6 @@ async def test_an_app_that_sends_on_all_the_same_keeps_nothing_from_the_event_lo
 
 
 # A slow reader
-
-
-class SlowReader(FakeRuntimeApi):
-    """Takes ``capacity`` bytes from the moment of the first body message, then nothing until :meth:`read_on`."""
-
-    def stop_reading(self, capacity: int = 10) -> None:
-        self._capacity = capacity
-
-    def read_on(self) -> None:
-        self.take(1_000_000)
 
 
 @pytest.mark.parametrize("share_writes", [False, True])
@@ -702,6 +733,27 @@ async def test_an_event_stream_that_does_not_end_when_it_is_cancelled_is_closed_
         assert left in outcome.log
         assert "[INFO]" not in outcome.log
         assert outcome.error_type == "DeadlineExceeded"
+
+
+async def test_an_event_stream_that_has_failed_and_does_not_end_is_an_error(deadline: Deadline, run: Run) -> None:
+    release = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        with contextlib.suppress(AppError):
+            await send(part("text"))  # type: ignore[arg-type]
+        await deadline.comes()
+        deadline.comes_soon()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        deadline.comes_soon()
+        await release.wait()
+
+    outcome = await run(app)
+    release.set()
+    await asyncio.sleep(0)
+    assert outcome.error_type == "DeadlineExceeded"
+    assert "[INFO]" not in outcome.log
 
 
 async def test_a_cancellation_before_the_deadline_is_an_error(deadline: Deadline, run: Run) -> None:

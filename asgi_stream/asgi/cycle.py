@@ -90,9 +90,7 @@ class HttpCycle:
         self._close_event_stream()
 
     async def leave_open(self) -> None:
-        """Ends an event stream that may be left open, once, whether or not its app has ended."""
-        if self.left_open:
-            return
+        """Ends an event stream that may be left open, whether or not its app has ended."""
         self.left_open = True
         if self._lost is not None:  # whose traceback and context lead back here
             self._lost.__traceback__ = self._lost.__context__ = None
@@ -123,9 +121,8 @@ class HttpCycle:
                 if self._held_back:
                     await self._responder.end(b"")
             elif self.may_be_left_open:
-                with contextlib.suppress(
-                    asyncio.CancelledError
-                ):  # for a slow reader the end is kept, and goes out later
+                # Cancelled while it waits for a slow reader, the end is kept and goes out later.
+                with contextlib.suppress(asyncio.CancelledError):
                     await self.leave_open()
             elif self._expired:
                 raise DeadlineExceeded(f"{CUT_OFF}: {self._machine.state.value}")
@@ -142,8 +139,9 @@ class HttpCycle:
             self._disconnect()
 
     def _comes_of_the_deadline(self, error: BaseException) -> bool:
-        """True for what `send` has raised since the deadline closed an event stream, and for a cancellation of it."""
-        if self._lost is not None and stems_from(error, self._lost):
+        """True for what `send` has raised for the deadline, and for the cancellation of an event stream."""
+        raised = (self._lost, self._failure if isinstance(self._failure, DeadlineExceeded) else None)
+        if any(cause is not None and stems_from(error, cause) for cause in raised):
             return True
         return self.may_be_left_open and issubclass(type(error), asyncio.CancelledError)
 

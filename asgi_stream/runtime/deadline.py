@@ -83,15 +83,15 @@ class Countdown:
         return self._loop.call_later(self._deadline - left - time.monotonic(), step)
 
     def _tell(self) -> None:
+        self._timer = self._at(self._margin / 2, self._cancel)
         if self._sink.watcher is not None:
             self._sink.watcher.expire()
-        self._timer = self._at(self._margin / 2, self._cancel)
 
     def _cancel(self) -> None:
         if self._task.done():
             return
-        self._task.cancel()
         self._timer = self._at(self._margin / 4, self._give_up)
+        self._task.cancel()
         if self._may_be_left_open:
             return
         given = f"{self._given:.3f} s, and was cancelled shortly before they were over"
