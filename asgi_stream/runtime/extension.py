@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
+from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import log, log_exception
 from asgi_stream.runtime.requests import next_extension_event, parse_registration, register_extension
@@ -48,7 +48,7 @@ async def ask_for_sigterm(connection: Connection, stop: Callable[[], object]) ->
         async with asyncio.timeout(REGISTRATION_LIMIT):
             identifier = parse_registration(await connection.request(register_extension()))
         next_extension_event(identifier).encode(connection.host)  # it may be what cannot stand in a header
-    except (ConnectionLost, EarlyReply, ProtocolError, TimeoutError) as error:
+    except (ConnectionLost, ProtocolError, TimeoutError) as error:
         log("WARNING", f"{WITHOUT}: no extension could be registered: {str(error) or 'no answer'}")
         connection.close()
         return None
@@ -62,7 +62,7 @@ async def _wait_for_the_end(connection: Connection, identifier: str, stop: Calla
         except ConnectionLost:
             # Once more, on a new connection: a snapshot and its restore (SnapStart) may have come between.
             reply = await connection.request(next_extension_event(identifier))
-    except (ConnectionLost, EarlyReply) as error:
+    except ConnectionLost as error:
         log("WARNING", f"{WITHOUT}: {error}")
     else:
         if reply.status == 200 and _is_shutdown(reply.body):

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from asgi_stream.runtime.http11 import Reply
     from asgi_stream.runtime.reports import ErrorReport
     from asgi_stream.runtime.requests import Invocation
-    from asgi_stream.runtime.shared_writes import Watchdog
     from asgi_stream.sinks import Sink
 
     T = TypeVar("T")
@@ -123,11 +122,11 @@ class Runtime:
         self._running: set[asyncio.Task[BaseException | None]] = set()
         self._block_watch = BlockWatch()
         self._abandoned = False
-        self._watchdog: Watchdog | None = None
+        self._response = ResponseStream
         if get(handler, "share_writes") is True:
-            from asgi_stream.runtime.shared_writes import Watchdog
+            from asgi_stream.runtime.shared_writes import SharingStream
 
-            self._watchdog = Watchdog()
+            self._response = SharingStream
 
     async def run(self) -> int:
         """Serves until SIGTERM or SIGINT (returns 0) or until the platform leaves no way on (returns 1).
@@ -199,8 +198,6 @@ class Runtime:
         for connection in (*self._connections, self._extension):
             if connection is not None:
                 connection.abandon()
-        if self._watchdog is not None:
-            self._watchdog.abandon()
 
     async def _restore_and_serve(self) -> None:
         from asgi_stream.runtime.snapstart import snapshot_and_restore
@@ -252,7 +249,7 @@ class Runtime:
             set_trace_id(invocation.trace_id)
         variables = self._variables.copy()
         variables.run(_bind, invocation)
-        sink = (ResponseStream if self._watchdog is None else self._watchdog.response)(connection, invocation)
+        sink = self._response(connection, invocation)
         try:
             error = await self._watched(variables, invocation, sink)
             sink.watcher = None  # a circle otherwise, which keeps the event until somebody looks for garbage

@@ -100,24 +100,28 @@ class ResponseStream(Sink):
     def _begin(self, request: Request, *more: Buffer) -> Awaitable[None]:
         left = self._connection.try_begin(request, *more)
         self._owed = True
-        return self._guard(self._connection.begin_slowly(left)) if left else DONE
+        return self._guard(self._connection.send(left)) if left else DONE
 
     def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
         if self.lost is not None:
-            raise self.lost
+            # An app may go on for long; each raise would add to the traceback, and keep what its frames hold.
+            raise self.lost.with_traceback(None)
         left = self._connection.try_send(buffers)
         return self._guard(self._connection.send(left, last=last)) if left else DONE
 
     async def _guard(self, sending: Awaitable[None]) -> None:
         try:
             await sending
-        except EarlyReply as error:
-            self._answer = error.reply
-            self.lost = StreamClosed(f"Lambda has refused the rest of this response (status {error.reply.status})")
-            raise self.lost from error
         except ConnectionLost as error:
-            self.lost = StreamClosed(f"the response can go nowhere any more: {error}")
-            raise self.lost from error
+            # The same error for all writers: the runtime compares it with what an app raises.
+            if self.lost is None:
+                if isinstance(error, EarlyReply):
+                    self._answer = error.reply
+                    why = f"Lambda has refused the rest of this response (status {error.reply.status})"
+                else:
+                    why = f"the response can go nowhere any more: {error}"
+                self.lost = StreamClosed(why)
+            raise self.lost.with_traceback(None) from error
 
     async def settle(self) -> Reply | None:
         """Returns Lambda's reply to the response or error, None if none will come.

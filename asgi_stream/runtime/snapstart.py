@@ -21,7 +21,7 @@ import os
 import sys
 
 from asgi_stream.foreign import get
-from asgi_stream.runtime.connection import ConnectionLost, EarlyReply
+from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import flush, log, log_exception
 from asgi_stream.runtime.reports import describe
@@ -122,7 +122,7 @@ async def _wait_for_restore(connection: Connection) -> Exception | None:
     connection.close()
     try:
         reply = await connection.request(restore_next())
-    except (ConnectionLost, EarlyReply) as error:
+    except ConnectionLost as error:
         return error
     finally:
         connection.close()
@@ -147,7 +147,7 @@ def _renew_randomness() -> None:
 async def _report(connection: Connection, request: Request) -> None:
     try:
         await connection.request(request)
-    except (ConnectionLost, EarlyReply) as lost:
+    except ConnectionLost as lost:
         log("CRITICAL", f"The error could not be reported: {lost}")
     finally:
         connection.close()

@@ -8,6 +8,7 @@ Tests hand in a stream in memory instead.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import socket
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
             ...
 
         def is_stale(self) -> bool:
-            """True if an idle stream has been closed, or been written to, by the peer."""
+            """True if the peer has closed the stream or sent something: then :meth:`read` has no need to wait."""
             ...
 
         def close(self) -> None:
@@ -108,7 +109,7 @@ class _Arrival:
     """What a reader of a stream awaits: like a future, but its task goes on in the very call that has read the bytes.
 
     A future would have the task wait for the event loop's next turn, one for each reply. The methods are those that
-    :class:`asyncio.Task` asks of what it awaits; there is one task at a time.
+    :class:`asyncio.Task` asks of what it awaits. One task at a time may await it: a second one raises RuntimeError.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_message")
@@ -122,6 +123,8 @@ class _Arrival:
         self._message: object = None  # of who has cancelled
 
     def __await__(self) -> Generator[Self]:
+        if self._callback is not None:
+            raise RuntimeError("another task reads from this connection")
         self._cancelled = False
         self._asyncio_future_blocking = True
         yield self
@@ -151,12 +154,18 @@ class _Arrival:
             self._callback = self._context = None
             context.run(callback, self)
 
+    def come_soon(self) -> None:
+        """The same from anywhere, at the event loop's next turn."""
+        if self._callback is not None:
+            self._loop.call_soon(self.come)
+
 
 class SocketStream:
     """A connected, non-blocking TCP socket on the running event loop.
 
     The event loop watches it from the beginning to the end: to begin and to end that for each reply would be four
     system calls more. What comes while nobody reads is held back, one read of it; the rest stays with the peer.
+    One task at a time may wait, for bytes or for space.
     """
 
     __slots__ = (
@@ -189,15 +198,19 @@ class SocketStream:
         self._watch()
 
     def _watch(self) -> None:
-        self._loop.add_reader(self._sock, self._on_readable)
-        self._watched = True
+        if not self._watched:
+            self._loop.add_reader(self._sock, self._on_readable)
+            self._watched = True
 
     def _unwatch(self) -> None:
         if self._watched:
             self._watched = False
-            # A child that a fork has made shares the parent's selector, and must leave it alone.
-            if not self._loop.is_closed() and os.getpid() == self._pid:
+            if self._has_loop():
                 self._loop.remove_reader(self._sock)
+
+    def _has_loop(self) -> bool:
+        # A child that a fork has made shares the parent's selector, and must leave it alone.
+        return not self._loop.is_closed() and os.getpid() == self._pid
 
     def _on_readable(self) -> None:
         if self._ahead is None:
@@ -218,13 +231,15 @@ class SocketStream:
     async def wait_writable(self) -> bool:
         if self._ahead is not None:
             return False
+        self._watch()  # what was held back has been read, and the rest of it may be on its way
         self._ready = self._loop.create_future()
         self._loop.add_writer(self._sock, self._on_writable)
         try:
             return await self._ready
         finally:
             self._ready = None
-            self._loop.remove_writer(self._sock)
+            if self._sock.fileno() >= 0:
+                self._loop.remove_writer(self._sock)
 
     def _on_writable(self) -> None:
         if self._ready is not None and not self._ready.done():
@@ -232,8 +247,7 @@ class SocketStream:
 
     async def read(self) -> bytes:
         if self._ahead is None:
-            if not self._watched:
-                self._watch()
+            self._watch()
             await self._arrival
         ahead = self._ahead
         if ahead is None:
@@ -250,4 +264,12 @@ class SocketStream:
 
     def close(self) -> None:
         self._unwatch()
+        if self._sock.fileno() >= 0 and self._has_loop():
+            # A task that waits must not wait for a socket that is gone.
+            self._ahead = ConnectionAbortedError(errno.ECONNABORTED, "the connection has been closed")
+            if self._ready is not None:
+                self._loop.remove_writer(self._sock)
+                if not self._ready.done():
+                    self._ready.set_result(False)
+            self._arrival.come_soon()
         self._sock.close()

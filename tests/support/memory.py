@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStream:
-    """The client's end of a connection. The test is the server.
+    """The client's end of a connection, which one task at a time may wait for. The test is the server.
 
     ``capacity`` is how many bytes the peer takes before a write stalls (None: any number); raise it with
     :meth:`take`. ``writes`` holds one entry for each call of ``write`` that took something.
@@ -29,6 +29,7 @@ class MemoryStream:
         self._incoming: deque[bytes] = deque()
         self._changed = asyncio.Event()
         self._write_error: OSError | None = None
+        self._waits = False  # a task waits: there must not be two
 
     @property
     def written(self) -> bytes:
@@ -79,27 +80,37 @@ class MemoryStream:
 
     async def wait_writable(self) -> bool:
         while True:
-            if self._incoming:
+            if self._incoming or self.closed:
                 return False
             if self._capacity or self._write_error is not None:
                 return True
             self.stalled.set()
-            self._changed.clear()
-            await self._changed.wait()
+            await self._change()
 
     async def read(self) -> bytes:
         while not self._incoming:
             if self._write_error is not None:
                 raise self._write_error
-            self._changed.clear()
-            await self._changed.wait()
+            if self.closed:
+                raise ConnectionAbortedError("the connection has been closed")
+            await self._change()
         return self._incoming.popleft()
+
+    async def _change(self) -> None:
+        assert not self._waits, "two tasks wait for one stream"
+        self._waits = True
+        self._changed.clear()
+        try:
+            await self._changed.wait()
+        finally:
+            self._waits = False
 
     def is_stale(self) -> bool:
         return bool(self._incoming)
 
     def close(self) -> None:
         self.closed = True
+        self._changed.set()
 
 
 def connects_to(*streams: MemoryStream) -> Connect:
