@@ -92,8 +92,6 @@ class HttpCycle:
     async def leave_open(self) -> None:
         """Ends an event stream that may be left open, whether or not its app has ended."""
         self.left_open = True
-        if self._lost is not None:  # whose traceback and context lead back here
-            self._lost.__traceback__ = self._lost.__context__ = None
         await self._responder.end(b"")
 
     def fail(self, error: BaseException) -> None:
@@ -137,6 +135,8 @@ class HttpCycle:
         finally:
             # Whatever still waits in receive() would wait for ever.
             self._disconnect()
+            if self._lost is not None:  # its traceback and context lead back here
+                self._lost.__traceback__ = self._lost.__context__ = None
 
     def _comes_of_the_deadline(self, error: BaseException) -> bool:
         """True for what `send` has raised for the deadline, and for the cancellation of an event stream."""

@@ -4,7 +4,8 @@ Lambda gives each invocation a deadline and ends the process there, in its defau
 nothing. Either way the invocation has to have ended before, so that its client gets a proper end and Lambda an error
 that says where the time went: its traceback is where the handler was waiting. A margin before the deadline (the smaller
 of one second and a tenth of the time given) the handler is told; halfway from there to the deadline its task is
-cancelled; if it swallows that too, the response ends in the error without it when a quarter of the margin is left.
+cancelled; if it swallows that too, the response ends in the error without it when a quarter of the margin is left. A
+response that may be left open, an event stream, ends well in each of these cases.
 
 Code that blocks the event loop can be told nothing: a thread that sleeps until that last moment, the last at which a
 record is sure to get out, asks the loop for a sign of life, and if none comes logs where the code is.

@@ -343,7 +343,7 @@ async def leaves_a_task_behind(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def listens_while_it_sends(scope: Any, receive: Any, send: Any) -> None:
-    """As Starlette does it for servers of an older specification."""
+    """As Starlette does it at the version of the specification that the scope announces."""
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(_listen(receive))
         await send(START)
