@@ -121,7 +121,7 @@ def _event_headers(request: Request) -> tuple[dict[str, str], list[str]]:
     cookie_headers = []
     chunked = False
     for raw_name, raw_value in request.headers:
-        name, value = raw_name.lower().decode("latin-1"), raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         if name == "cookie":
             cookie_headers.append(value)
         elif is_hop_by_hop(name):
