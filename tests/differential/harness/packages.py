@@ -1,9 +1,9 @@
 """The files in `packages/`, and what they say about themselves. Reads them without importing anything of theirs.
 
-    python -m tests.differential.harness.packages
+    python tests/differential/harness/packages.py
 
-prints what has to be installed for all of them, one requirement a line: `scripts/differential` calls it before there is
-anything to import.
+prints what has to be installed for all of them, one requirement a line. `scripts/differential` runs it before anything
+is installed.
 """
 
 from __future__ import annotations

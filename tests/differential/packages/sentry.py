@@ -11,6 +11,7 @@ from sentry_sdk.transport import Transport
 from tests.differential.harness import Client, gate
 
 REQUIRES = ["sentry-sdk", "fastapi"]
+TARGETS = ["local"]
 
 sent: list[dict] = []
 
