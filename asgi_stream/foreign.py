@@ -15,7 +15,7 @@ import types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any, TypeGuard, TypeVar
 
     T = TypeVar("T")
@@ -272,14 +272,13 @@ def _full_name(error: BaseException) -> str:
 # Tracebacks
 
 
-def _stand_in() -> Iterator[None]:
-    yield
+_STAND_IN = (lambda: (yield)).__code__
 
 
 def unreadable(what: object, why: object) -> types.FrameType:
     """A frame whose line in a traceback says that the one of ``what``, a coroutine, say, cannot be read."""
     name = get(what, "__qualname__")
-    code = _stand_in.__code__.replace(
+    code = _STAND_IN.replace(
         co_filename=f"<a frame that cannot be read: {type_name(why)}>",
         co_name=plain_str(name)[:MAX_SHOWN] if of_type(name, str) else type_name(what),
         co_firstlineno=0,

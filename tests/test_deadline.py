@@ -9,6 +9,7 @@ import re
 import threading
 import time
 import traceback
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -377,18 +378,20 @@ class Told:
 
 
 def test_code_that_blocks_the_loop_may_be_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watch prints frames that `traceback` cannot, and goes on watching."""
+    """The watch prints frames that `traceback` cannot, here for the loader of their module, and goes on watching."""
+
+    class Loader:
+        def get_source(self, name: str) -> str:
+            raise SystemExit
+
     logged: list[str] = []
     monkeypatch.setattr(deadline, "log", lambda level, message, request_id="": logged.append(message))
-    watch = BlockWatch()
-
-    def odd() -> None:
-        watch._report(["id-1"])
-
-    odd.__code__ = odd.__code__.replace(co_filename="odd\0file", co_linetable=b"")
-    odd()
-    assert 'File "odd\0file", line ' in logged[0]
-    assert "in test_code_that_blocks_the_loop_may_be_of_any_kind\n    odd()" in logged[0]
+    space: dict[str, Any] = {"__name__": "odd", "__loader__": Loader(), "report": BlockWatch()._report}
+    space["__spec__"] = types.SimpleNamespace(name="odd", loader=Loader())
+    exec(compile("def block():\n    report(['id-1'])\n", "/no/such/odd.py", "exec"), space)
+    space["block"]()
+    assert 'File "/no/such/odd.py", line 2, in block\n' in logged[0]
+    assert 'in test_code_that_blocks_the_loop_may_be_of_any_kind\n    space["block"]()' in logged[0]
 
 
 async def test_one_thread_watches_all_invocations(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
