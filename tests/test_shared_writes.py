@@ -896,9 +896,10 @@ async def test_a_child_has_the_switch_interval_of_before() -> None:
     assert found == [pytest.approx(shared_writes.SWITCH_INTERVAL), interval]
 
 
-@pytest.mark.skipif(not hasattr(os, "timerfd_create"), reason="this Python has no timers of the kernel's")
-def test_a_timer_takes_the_place_of_no_standard_stream() -> None:
-    program = """
+if hasattr(os, "timerfd_create"):  # a timer of the kernel's
+
+    def test_a_timer_takes_the_place_of_no_standard_stream() -> None:
+        program = """
 import os
 from asgi_stream.runtime.shared_writes import Watchdog
 os.close(1)
@@ -906,8 +907,8 @@ descriptor = Watchdog()._alarm._descriptor
 os.write(2, b"%d" % descriptor)
 os._exit(0)
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(run.stderr) > 2
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert int(run.stderr) > 2
 
 
 def test_off_the_module_is_not_even_imported() -> None:

@@ -18,7 +18,7 @@ from asgi_stream.local.pool import Pool, Throttled
 from asgi_stream.local.prelude import DELIMITER
 from asgi_stream.local.runtime_api import EnvironmentFailed
 
-from .support import make_gate, open_gate
+from .support import make_gate, open_gate, opened
 
 if TYPE_CHECKING:
     from asgi_stream.local.function_error import FunctionError
@@ -70,7 +70,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     bootstrap.write_text(f"#!/bin/sh\ntrap '' TERM\nexec 3> {lives}\nsleep 1000 &\nwait\n")
     bootstrap.chmod(0o755)
     async with Environment("a.b", bootstrap=bootstrap):
-        reader = await anyio.to_thread.run_sync(lives.open, "rb")
+        reader = await anyio.to_thread.run_sync(opened, lives, "rb")
     with reader:
         assert await anyio.to_thread.run_sync(reader.read) == b""
 

@@ -24,7 +24,7 @@ from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
 from tests.support.dev import COMMAND, dev, gone
 from tests.support.dev import environment as variables_of_a_command
 
-from .support import BASE, STREAMING, RawRuntime, chunk, make_gate
+from .support import BASE, STREAMING, RawRuntime, chunk, make_gate, opened
 from .test_pool import body, event
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ async def test_sigterm_comes_where_an_extension_is_registered_and_sigkill_always
     bootstrap.write_text(STAND_IN.format(python=sys.executable, lives=lives))
     bootstrap.chmod(0o755)
     async with Environment("a.b", bootstrap=bootstrap, timeout=0.1) as function:
-        reader = await anyio.to_thread.run_sync(lives.open, "rb")
+        reader = await anyio.to_thread.run_sync(opened, lives, "rb")
         with reader:
             await (await function.invoke(b"{}")).finished()
             with monkeypatch.context() as patched:
