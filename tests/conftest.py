@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,8 +28,9 @@ INDEX = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
     "PIP_*", "UV_*", "npm_config_*", "NPM_CONFIG_*", "XDG_CONFIG_HOME",
 )  # fmt: skip
-# Besides: where programs, libraries and folders are, and what pytest and coverage set for their own processes.
-INHERITED = (*INDEX, "PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "CI", "PYTEST_*", "COV_*", "COVERAGE_*")
+# Besides: where programs, libraries and a home are, and what pytest and coverage set for their own processes. TMPDIR is
+# not among them: the path of a Unix socket has room for 107 bytes.
+INHERITED = (*INDEX, "PATH", "LD_LIBRARY_PATH", "HOME", "CI", "PYTEST_*", "COV_*", "COVERAGE_*")
 # The same everywhere: no SDK of AWS's reads a file of the user's, and a command's help is 80 columns wide.
 FIXED = {
     "LANG": "C.UTF-8",
@@ -44,6 +46,7 @@ def pytest_configure() -> None:
     """Gives the tests, and all processes that they start, an environment that is the same on each machine."""
     for name in [name for name in os.environ if not any(fnmatch.fnmatchcase(name, kept) for kept in INHERITED)]:
         del os.environ[name]
+    tempfile.tempdir = None  # to be found without TMPDIR
     os.environ.update(FIXED)
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))

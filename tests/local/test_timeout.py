@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -229,13 +230,13 @@ async def test_who_has_an_extension_hears_of_its_end(tmp_path: Path, monkeypatch
 
 # What the process gets, by a stand-in for the runtime: it says which signals reach it.
 
-STAND_IN = """#!{python}
+STAND_IN = """
 import http.client, os, signal, sys, threading
 def heard(*_):
     os.write(lives, b"TERM")
     if "obeys" in sys.argv[0]:
         os._exit(0)
-lives = os.open("{lives}", os.O_WRONLY)
+lives = os.open({lives!r}, os.O_WRONLY)
 signal.signal(signal.SIGTERM, heard)
 def ask(method, path, body=None, headers={{}}):
     connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -271,8 +272,10 @@ async def test_sigterm_comes_where_an_extension_is_registered_and_sigkill_always
             raise TimeoutError
 
     lives = make_gate(tmp_path)
-    bootstrap = tmp_path / name
-    bootstrap.write_text(STAND_IN.format(python=sys.executable, lives=lives))
+    program = tmp_path / f"{name}.py"
+    program.write_text(STAND_IN.format(lives=str(lives)))
+    bootstrap = tmp_path / "bootstrap"
+    bootstrap.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, str(program)])}\n")
     bootstrap.chmod(0o755)
     async with Environment("a.b", bootstrap=bootstrap, timeout=0.1) as function:
         reader = await anyio.to_thread.run_sync(opened, lives, "rb")
