@@ -1,7 +1,7 @@
 """Puts AWS's own Lambda emulator at .cache/emulator/aws-lambda-rie, for tests/conformance.
 
 The binary comes out of the wheel of aws-sam-cli, through pip and whatever index pip is set up with. Where it cannot be
-had, one line says why, the tests that need it skip with that line, and this is no failure.
+had, one line gives the reason and the tests that need it skip with that line; with CI=true this is a failure.
 """
 
 from __future__ import annotations

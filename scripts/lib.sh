@@ -1,6 +1,16 @@
 # Shared by the scripts beside this file; sourced by a POSIX shell that stands in the checkout's top folder.
 
-VERSIONS="3.14 3.13 3.12 3.11"
+# Newest first, but for a version that Lambda has as a preview.
+VERSIONS="3.14 3.13 3.12 3.11 3.15"
+
+# What is set for other programs of Python's decides nothing here. (PYTHON itself names the interpreter.)
+while read -r _ variable; do
+    case $variable in
+        PYTHON[A-Z]*=*) unset "${variable%%=*}" ;;
+    esac
+done <<EXPORTED
+$(export -p)
+EXPORTED
 
 fail() {
     printf '%s: %s\n' "${0##*/}" "$1" >&2
@@ -14,7 +24,8 @@ usable() {
 
 # find_version VERSION: the interpreter of a minor version, wherever it commonly lives; nothing if there is none.
 find_version() {
-    for candidate in "python$1" "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/"$1".*/bin/python "/opt/python/$1/bin/python3"; do
+    pyenv=${PYENV_ROOT:-$(pyenv root 2>/dev/null || printf '%s' "${HOME:-}/.pyenv")}
+    for candidate in "python$1" "$pyenv"/versions/"$1".*/bin/python "/opt/python/$1/bin/python3"; do
         if usable "$candidate" && [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = "$1" ]; then
             "$candidate" -c 'import sys; print(sys.executable)'
             return 0
@@ -43,38 +54,43 @@ default_python() {
     fail "asgi-stream needs Python 3.11 or newer and found none. Install it, or name it: PYTHON=/path/to/python3.12 $0"
 }
 
-# make_venv PYTHON FOLDER: a virtual environment; one that is there is used again if the same Python made it here.
+# make_venv PYTHON FOLDER PIP-ARGUMENT…: a virtual environment with these packages, quiet unless it fails. One that is there
+# is used again if the same Python made it here, for the same arguments and requirements, and all was installed. Any other
+# is made again from nothing: what an earlier installation has left, or half of one, would hide that a package is missing.
 make_venv() {
-    identity="$("$1" -c 'import sys; print(sys.version)') $PWD"
-    if [ "$(cat "$2/.identity" 2>/dev/null)" = "$identity" ] && "$2/bin/python" -m pip --version >/dev/null 2>&1; then
+    base=$1
+    venv=$2
+    shift 2
+    wanted=$(
+        "$base" -c 'import sys; print(sys.version)'
+        printf '%s\n' "$PWD" "$@"
+        for argument; do
+            case $argument in
+                . | .\[*) cat pyproject.toml ;;
+                *) [ ! -f "$argument" ] || cat "$argument" ;;
+            esac
+        done
+    )
+    stamp="$venv/.installed"
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         return 0
     fi
-    rm -rf "$2"
-    if ! output=$("$1" -m venv "$2" 2>&1); then
-        rm -rf "$2"
+    rm -f "$stamp"
+    rm -rf "$venv"
+    if ! output=$("$base" -m venv "$venv" 2>&1); then
+        rm -rf "$venv"
         case $output in
             *ensurepip* | *'No module named venv'*)
-                fail "$1 has no module venv to make a virtual environment with. On Debian and Ubuntu: apt install python3-venv"
+                fail "$base has no module venv to make a virtual environment with. On Debian and Ubuntu: apt install python3-venv"
                 ;;
         esac
         printf '%s\n' "$output" >&2
-        fail "$1 could not make a virtual environment in $2 (see above)."
-    fi
-    printf '%s' "$identity" >"$2/.identity"
-}
-
-# install FOLDER PIP-ARGUMENT…: quiet unless it fails; skipped when nothing that it depends on has changed.
-install() {
-    venv=$1
-    shift
-    stamp="$venv/.installed"
-    wanted=$(cat pyproject.toml; printf '%s ' "$@")
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
-        return 0
+        fail "$base could not make a virtual environment in $venv (see above)."
     fi
     printf 'Installing into %s …\n' "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
         && "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" \
         || fail "the installation into $venv failed (see above). The scripts need a Python package index they can reach."
-    printf '%s' "$wanted" >"$stamp"
+    # The stamp comes last: whatever stops this half-way is made good by the next run.
+    printf '%s\n' "$wanted" >"$stamp"
 }

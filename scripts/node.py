@@ -1,7 +1,7 @@
 """Puts AWS's own Node.js runtime at .cache/node/aws-lambda-ric, for tests/node.
 
-It is the npm package of that name, built on this machine. Where that cannot be done, one line says why, the tests that
-need it skip with that line, and this is no failure. It takes about a minute, two at most, and is done once.
+It is the npm package of that name, built on this machine. Where that cannot be done, one line gives the reason and the
+tests that need it skip with that line; with CI=true this is a failure. It takes about a minute, and is done once.
 """
 
 from __future__ import annotations

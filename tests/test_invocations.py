@@ -16,6 +16,7 @@ import pytest
 from asgi_stream import AppError, StreamClosed, StreamingAdapter
 from asgi_stream.runtime.requests import Invocation, stream_response
 from asgi_stream.testing import rest_api_event
+from tests.local.support import make_gate, opened
 from tests.support.events import function_url_event
 from tests.support.wire import FakeRuntimeApi, Received, serve
 
@@ -407,16 +408,16 @@ class TestPathSend:
 
     async def test_a_file_that_is_slow_to_read_blocks_nothing_else(self, tmp_path: Path) -> None:
         """A FIFO is written by a task of the same event loop: read on the loop, it would wait for itself."""
-        os.mkfifo(tmp_path / "file")
+        gate = make_gate(tmp_path, "file")
 
         async def write() -> None:
-            with await asyncio.to_thread(open, tmp_path / "file", "wb") as file:
+            with await asyncio.to_thread(opened, gate, "wb") as file:
                 file.write(b"from the loop")
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             writing = asyncio.create_task(write())
             await send(START)
-            await send({"type": "http.response.pathsend", "path": str(tmp_path / "file")})
+            await send({"type": "http.response.pathsend", "path": str(gate)})
             await writing
 
         api = await serve(StreamingAdapter(app, lifespan="off", pathsend=True), EVENT)

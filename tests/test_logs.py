@@ -775,9 +775,7 @@ async def test_what_was_printed_before_the_provider_socket_stays_where_it_was(tm
     complete = asyncio.Event()
     async with await asyncio.start_unix_server(serve, str(tmp_path / "logs")):
         command = [sys.executable, "-c", REDIRECTS, str(tmp_path / "logs")]
-        env = environment()
-        del env["PYTHONUNBUFFERED"]
-        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(*command, env=environment(), stdout=asyncio.subprocess.PIPE)
         assert (await process.communicate())[0] == b"before"
         assert process.returncode == 0
         await complete.wait()

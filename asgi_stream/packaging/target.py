@@ -13,7 +13,7 @@ MB = 1024 * 1024
 UPLOAD_LIMIT = 50 * MB
 UNZIPPED_LIMIT = 250 * MB
 
-VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")  # the last one is a preview
 
 
 class Layout(NamedTuple):

@@ -126,6 +126,6 @@ def without_boto3(folder: Path) -> tuple[str, str]:
 def wrapped(folder: Path, task_root: Path, bootstrap: Path, python: Path) -> Packaged:
     """An exec wrapper. In the place of the emulator's command stands what Lambda has there: a script that runs it."""
     script = folder / "start"
-    script.write_text(f'#!/bin/sh\nexec "$AWS_LAMBDA_EXEC_WRAPPER" {python} {RUNTIME}\n')
+    script.write_text(f'#!/bin/sh\nexec "$AWS_LAMBDA_EXEC_WRAPPER" "{python}" {RUNTIME}\n')
     script.chmod(0o755)
     return Packaged(task_root, [str(bootstrap), str(python), RUNTIME], [str(script)], "")

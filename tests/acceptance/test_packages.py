@@ -71,9 +71,7 @@ async def test_all_four_uses_on_the_emulator(packaged: Packaged, tmp_path: Path)
 
 def imported(running: OwnPlatform | EmulatorPlatform) -> list[str]:
     """The files as Python tells them: in quotes bytecode and libraries, without a source that was compiled just now."""
-    return re.findall(
-        r"^# (?:code object|extension module '\S+' loaded) from (\S+)$", running.output.text, re.MULTILINE
-    )
+    return re.findall(r"^# (?:code object|extension module '\S+' loaded) from (.+)$", running.output.text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("packaged", ["zip"], indirect=True)

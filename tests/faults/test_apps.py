@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from asgi_stream.local.runtime_api import EnvironmentFailed
+from tests.local.support import make_gate, open_gate
 from tests.support.events import function_url_event
 from tests.support.process import Process, process
 
@@ -143,8 +143,7 @@ async def test_an_app_that_swallows_its_cancellation_when_the_environment_ends()
 
 async def test_an_app_that_blocks_the_loop_past_its_deadline(tmp_path: Path) -> None:
     """The log names the place while the loop is blocked; what the app then does is its answer."""
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
+    gate = make_gate(tmp_path)
     async with process(HANDLER) as running:
         event = json.dumps(function_url_event("GET", "/blocks-the-loop", query=str(gate))).encode()
         await running.api.idle()  # its start is not on the invocation's time
@@ -153,8 +152,7 @@ async def test_an_app_that_blocks_the_loop_past_its_deadline(tmp_path: Path) -> 
         while "gate.read()" not in lines and "with open(scope" not in lines:
             lines += (await running.lines(1))[0]
         assert "Code blocks the event loop" in lines
-        with await asyncio.to_thread(open, gate, "wb"):
-            pass
+        await asyncio.to_thread(open_gate, gate)
         await invocation.collect()
         await end(running)
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from typing import TYPE_CHECKING, Any, Self
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+# How long the other end of a FIFO may take, in seconds. Only a test that fails waits for so long.
+OTHER_END_LIMIT = 60.0
 
 BASE = "/2018-06-01/runtime"
 STREAMING = (
@@ -66,7 +72,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def make_gate(folder: Path, name: str = "gate") -> Path:
-    """A FIFO: whoever reads it waits until `open_gate`."""
+    """A FIFO: a function that reads it waits until `open_gate`."""
     gate = folder / name
     os.mkfifo(gate)
     return gate
@@ -74,4 +80,25 @@ def make_gate(folder: Path, name: str = "gate") -> Path:
 
 def open_gate(gate: Path) -> None:
     """Lets the reader through; waits until there is one."""
-    gate.write_bytes(b"")
+    opened(gate, "wb").close()
+
+
+def opened(gate: Path, mode: str, alive: Callable[[], bool] = lambda: True) -> IO[bytes]:
+    """Opens one end of a FIFO, which waits for the other; ``alive`` tells whether that may still come.
+
+    Raises AssertionError if it does not come. A plain `open` would wait for ever, and in a thread of a pool the process
+    could not end either.
+    """
+    found: list[IO[bytes]] = []
+    opening = threading.Thread(target=lambda: found.append(gate.open(mode)), daemon=True)
+    opening.start()
+    limit = time.monotonic() + OTHER_END_LIMIT
+    while opening.is_alive() and alive() and time.monotonic() < limit:
+        opening.join(0.1)
+    if found:
+        return found[0]
+    both = os.open(gate, os.O_RDWR | os.O_NONBLOCK)
+    opening.join()
+    os.close(both)
+    found[0].close()
+    raise AssertionError(f"the other end of {gate} was not opened")

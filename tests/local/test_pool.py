@@ -19,7 +19,7 @@ from asgi_stream.local.prelude import DELIMITER
 from asgi_stream.local.runtime_api import EnvironmentFailed
 from tests.support.dev import CHECKOUT
 
-from .support import make_gate, open_gate
+from .support import make_gate, open_gate, opened
 
 if TYPE_CHECKING:
     from asgi_stream.local.function_error import FunctionError
@@ -68,10 +68,10 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     bootstrap = tmp_path / "bootstrap"
     # Shell and helper both hold the FIFO open for as long as they live: its reader sees the end when both are gone.
     lives = make_gate(tmp_path)
-    bootstrap.write_text(f"#!/bin/sh\ntrap '' TERM\nexec 3> {lives}\nsleep 1000 &\nwait\n")
+    bootstrap.write_text(f"#!/bin/sh\ntrap '' TERM\nexec 3> \"{lives}\"\nsleep 1000 &\nwait\n")
     bootstrap.chmod(0o755)
     async with Environment("a.b", bootstrap=bootstrap):
-        reader = await anyio.to_thread.run_sync(lives.open, "rb")
+        reader = await anyio.to_thread.run_sync(opened, lives, "rb")
     with reader:
         assert await anyio.to_thread.run_sync(reader.read) == b""
 
@@ -84,7 +84,7 @@ async def test_a_bootstrap_that_is_missing() -> None:
 
 async def test_how_the_child_is_started(tmp_path: Path) -> None:
     bootstrap = tmp_path / "bootstrap"
-    bootstrap.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" "$_HANDLER" > {tmp_path}/seen\n')
+    bootstrap.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" "$_HANDLER" > "{tmp_path}/seen"\n')
     bootstrap.chmod(0o755)
     async with Environment("a.b:c", bootstrap=bootstrap) as environment:
         with pytest.raises(EnvironmentFailed, match=r"ended with status 0 before its first poll"):

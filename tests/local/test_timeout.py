@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
 from tests.support.dev import COMMAND, dev, gone
 from tests.support.dev import environment as variables_of_a_command
 
-from .support import BASE, STREAMING, RawRuntime, chunk, make_gate
+from .support import BASE, STREAMING, RawRuntime, chunk, make_gate, opened
 from .test_pool import body, event
 
 if TYPE_CHECKING:
@@ -238,13 +239,13 @@ async def test_who_has_an_extension_hears_of_its_end(tmp_path: Path, monkeypatch
 
 # What the process gets, by a stand-in for the runtime: it says which signals reach it.
 
-STAND_IN = """#!{python}
+STAND_IN = """
 import http.client, os, signal, sys, threading
 def heard(*_):
     os.write(lives, b"TERM")
     if "obeys" in sys.argv[0]:
         os._exit(0)
-lives = os.open("{lives}", os.O_WRONLY)
+lives = os.open({lives!r}, os.O_WRONLY)
 signal.signal(signal.SIGTERM, heard)
 def ask(method, path, body=None, headers={{}}):
     connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -280,11 +281,13 @@ async def test_sigterm_comes_where_an_extension_is_registered_and_sigkill_always
             raise TimeoutError
 
     lives = make_gate(tmp_path)
-    bootstrap = tmp_path / name
-    bootstrap.write_text(STAND_IN.format(python=sys.executable, lives=lives))
+    program = tmp_path / f"{name}.py"
+    program.write_text(STAND_IN.format(lives=str(lives)))
+    bootstrap = tmp_path / "bootstrap"
+    bootstrap.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, str(program)])}\n")
     bootstrap.chmod(0o755)
     async with Environment("a.b", bootstrap=bootstrap, timeout=0.1) as function:
-        reader = await anyio.to_thread.run_sync(lives.open, "rb")
+        reader = await anyio.to_thread.run_sync(opened, lives, "rb")
         with reader:
             await (await function.invoke(b"{}")).finished()
             with monkeypatch.context() as patched:

@@ -104,7 +104,7 @@ def package(project: Path, *arguments: str | Path, **variables: str) -> subproce
     return subprocess.run(
         [*COMMAND, "package", *map(str, arguments)],
         cwd=project,
-        env=environment(**{"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "wheels"), **variables}),
+        env=environment(**{"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (project.parent / "wheels").as_uri(), **variables}),
         capture_output=True,
         text=True,
     )

@@ -16,6 +16,7 @@ import asgi_stream
 from asgi_stream.cli import main
 from asgi_stream.packaging import checks
 from asgi_stream.packaging.target import MB
+from tests.local.support import make_gate, opened
 from tests.packaging.support import BARE_APP, VERSION, contents, made, make_project, make_wheel, package, unpack
 from tests.support.dev import COMMAND, environment
 
@@ -305,8 +306,7 @@ def test_a_context_is_replaced_as_a_whole(project: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing(project: Path, number: signal.Signals) -> None:
-    gate = project / "gate"
-    os.mkfifo(gate)
+    gate = make_gate(project)
     (project / "main.py").write_text(f"open({str(gate)!r}, 'w').close()\nimport time\ntime.sleep(600)\n")
     with subprocess.Popen(
         [*COMMAND, "package", HANDLER, "-o", "new"],
@@ -316,7 +316,8 @@ def test_a_signal_leaves_nothing(project: Path, number: signal.Signals) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        gate.read_bytes()  # returns when the app is being imported
+        with opened(gate, "rb", alive=lambda: process.poll() is None):
+            pass  # the app is being imported
         assert list((project / "new").iterdir())
         process.send_signal(number)
         _, errors = process.communicate()
