@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 import socket
 import struct
 import threading
@@ -18,10 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asgi_stream.errors import StreamClosed
+from asgi_stream.errors import AppError, StreamClosed
+from asgi_stream.runtime import shared_writes
 from asgi_stream.runtime.connection import Connection, ConnectionLost, EarlyReply
-from asgi_stream.runtime.requests import Invocation, next_invocation, stream_response
+from asgi_stream.runtime.reports import describe
+from asgi_stream.runtime.requests import Invocation, next_invocation, stream_end, stream_response
 from asgi_stream.runtime.response import ResponseStream
+from asgi_stream.runtime.shared_writes import SharingStream
 from asgi_stream.runtime.streams import SocketStream
 from asgi_stream.sinks import Prelude
 from tests.support.memory import MemoryStream, connects_to
@@ -41,6 +45,10 @@ RESPONSE = stream_response(Invocation("id-1", b""))
 HEAD = RESPONSE.encode("host:1")
 NEXT = next_invocation()
 FOLLOWING = NEXT.encode("host:1")
+PRELUDE = Prelude(200, {})
+NOT_WHOLE = stream_end(
+    describe(AppError("a send was cancelled before its message had been taken: the response is not whole"))
+)
 # For what is on its way through a real socket, in seconds. Only a test that fails waits for so long.
 LIMIT = 5.0
 
@@ -49,7 +57,7 @@ class InMemory:
     """The server's end of a connection in memory."""
 
     def __init__(self) -> None:
-        self.stream = MemoryStream(capacity=len(HEAD) + 100)
+        self.stream = MemoryStream(capacity=len(HEAD) + 150)
 
     def take(self, count: int) -> None:
         self.stream.take(count)
@@ -149,17 +157,20 @@ def tcp() -> OnSocket:
 
 
 class Message:
-    """A part of a request's body; no two are alike."""
+    """A part of a request's body; no two are alike. ``wire`` is what has to arrive."""
 
     def __init__(self, number: int, size: int) -> None:
-        self.data = b"<%d:%b>" % (number, b"%d" % (number % 10) * size)
-        self.buffer = bytearray(self.data)
+        self.wire = b"<%d:%b>" % (number, b"%d" % (number % 10) * size)
+        self.buffer = bytearray(self.wire)
         self.is_left = False  # cancelled before the last part was handed over
         self.outcome: object = None  # "returned", "cancelled", or the error
 
 
 class Exchange:
     """A request on a connection, and the tasks that write its body. The next request begins as soon as it can."""
+
+    head = RESPONSE.encode("host:1")
+    keeps = False  # what it has taken from a writer
 
     def __init__(self, end: Callable[[], InMemory | OnSocket]) -> None:
         self._end = end
@@ -168,7 +179,7 @@ class Exchange:
         self.connection = Connection("host:1", self._connect)
         self.messages: list[Message] = []  # in the order of their calls
         self.tasks: dict[asyncio.Task[None], Message | None] = {}
-        self.errors: list[ConnectionLost] = []
+        self.errors: list[ConnectionError] = []
         self.reply: Reply | None = None
         self.is_begun = False
         self.is_whole = False  # the last part has been handed over
@@ -195,9 +206,19 @@ class Exchange:
         self.loop.turns(1)  # a task that is cancelled before has done nothing
         return task
 
+    async def begin(self) -> None:
+        await self.connection.begin(RESPONSE)
+
+    async def send(self, message: Message, last: bool) -> None:
+        view = memoryview(message.buffer)
+        await self.connection.send((view[:3], view[3:]), last=last)
+
+    async def read(self) -> Reply | None:
+        return await self.connection.reply()
+
     async def _begin(self) -> None:
         with self._noted():
-            await self.connection.begin(RESPONSE)
+            await self.begin()
             self.is_begun = True
 
     async def _write(self, message: Message, last: bool) -> None:
@@ -205,30 +226,29 @@ class Exchange:
             return
         self.messages.append(message)
         self.is_whole = last
-        view = memoryview(message.buffer)
         try:
             with self._noted():
-                await self.connection.send((view[:3], view[3:]), last=last)
+                await self.send(message, last)
             message.outcome = "returned"
         except asyncio.CancelledError:
             message.outcome = "cancelled"
-        except ConnectionLost as error:
+        except (ConnectionError, AppError) as error:
             message.outcome = error
         finally:
-            view[:] = b"X" * len(view)  # the app uses it again
+            message.buffer[:] = b"X" * len(message.buffer)  # the app uses it again
 
     async def _read(self) -> None:
         if self.next is not None:
             return
         with self._noted():
-            self.reply = await self.connection.reply()
+            self.reply = await self.read()
             self._follow()
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:
         try:
             yield
-        except ConnectionLost as error:
+        except ConnectionError as error:
             self.errors.append(error)
             self._follow()
             raise
@@ -259,7 +279,7 @@ class Exchange:
             if (left := self.tasks[task]) is not None and not task.done() and not self.is_whole:
                 left.is_left = True
             task.cancel()
-        elif step == "close the connection" and self.next is None:
+        elif step == "close the connection" and self.next is None and not self.keeps:
             self.connection.close()
             self.is_broken = self.is_closed = True
         elif step == "turns":
@@ -328,20 +348,55 @@ class Exchange:
             end.received()
 
 
+class Response(Exchange):
+    """The same through the sink that apps write to."""
+
+    head = Exchange.head + b"%x\r\n%b\r\n" % (len(PRELUDE.encode()), PRELUDE.encode())
+    kind = ResponseStream
+
+    def __init__(self, end: Callable[[], InMemory | OnSocket]) -> None:
+        self._sink: ResponseStream | None = None
+        super().__init__(end)
+
+    @property
+    def sink(self) -> ResponseStream:
+        self._sink = self._sink or self.kind(self.connection, Invocation("id-1", b""))
+        return self._sink
+
+    async def begin(self) -> None:
+        await self.sink.start(PRELUDE)
+
+    async def send(self, message: Message, last: bool) -> None:
+        size = len(message.buffer)
+        message.wire = b"%x\r\n%b\r\n" % (size, message.wire) + b"0\r\n\r\n" * last
+        if last and self.connection.left_out:
+            message.wire = NOT_WHOLE
+        await (self.sink.end if last else self.sink.write)(message.buffer)
+
+    async def read(self) -> Reply | None:
+        return await self.sink.settle()
+
+
+class Sharing(Response):
+    keeps = True
+    kind = SharingStream
+
+
 def check(exchange: Exchange, received: bytes) -> None:
     """Each message is there whole, once, in the order of the calls. Only what was cancelled or lost is missing."""
-    if not received.startswith(HEAD):
+    head = exchange.head
+    if not received.startswith(head):
         assert exchange.is_broken
-        assert HEAD.startswith(received)
+        assert head.startswith(received)
         assert not (exchange.is_begun and isinstance(exchange.ends[0], InMemory))
-        received = HEAD
-    at = len(HEAD)
+        received = head
+    at = len(head)
     missing = []
     for message in exchange.messages:
         rest = received[at:]
-        if rest.startswith(message.data):
-            at += len(message.data)
-        elif rest and message.data.startswith(rest):
+        if rest.startswith(message.wire):
+            at += len(message.wire)
+        elif rest and message.wire.startswith(rest):
             assert exchange.is_broken
             at += len(rest)  # cut off with the connection
         else:
@@ -349,13 +404,14 @@ def check(exchange: Exchange, received: bytes) -> None:
     assert at == len(received), received[at:]
     if not exchange.is_broken:
         assert all(message.is_left for message in missing)
+        assert all(not isinstance(message.outcome, AppError) or missing for message in exchange.messages)
         assert exchange.left_out == bool(missing)
         assert exchange.errors == []
-    elif exchange.ends and isinstance(exchange.ends[0], InMemory):
+    elif exchange.ends and isinstance(exchange.ends[0], InMemory) and not exchange.keeps:
         # What a socket has taken may be lost with the connection.
         assert all(message.outcome != "returned" for message in missing)
     if not exchange.is_closed:
-        assert not exchange.is_refused or all(isinstance(error, EarlyReply) for error in exchange.errors)
+        assert not exchange.is_refused or all("status 413" in str(error) for error in exchange.errors)
         assert len(set(map(id, exchange.errors))) <= 1, "tasks raise different errors"
 
 
@@ -377,8 +433,8 @@ STEPS = st.builds(
 )
 
 
-def play(end: Callable[[], InMemory | OnSocket], steps: list[tuple[str, int]]) -> None:
-    exchange = Exchange(end)
+def play(end: Callable[[], InMemory | OnSocket], steps: list[tuple[str, int]], kind: type[Exchange] = Exchange) -> None:
+    exchange = kind(end)
     try:
         for step in steps:
             exchange.play(*step)
@@ -430,24 +486,36 @@ PROGRAMS: dict[str, list[tuple[str, int]]] = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _endless_burst() -> Iterator[None]:
+    """All that can be kept is, however slow the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_writes, "PAUSE", math.inf)
+        yield
+
+
+@pytest.mark.parametrize("kind", [Exchange, Response, Sharing])
 @pytest.mark.parametrize("end", [InMemory, unix, tcp])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_writers_at_once(name: str, end: Callable[[], InMemory | OnSocket]) -> None:
-    play(end, PROGRAMS[name])
+def test_writers_at_once(name: str, end: Callable[[], InMemory | OnSocket], kind: type[Exchange]) -> None:
+    play(end, PROGRAMS[name], kind)
 
 
-@settings(max_examples=300)
-@given(STEPS)
-def test_each_send_returns_or_raises_at_once(steps: list[tuple[str, int]]) -> None:
-    play(InMemory, steps)
+@pytest.mark.parametrize("kind", [Exchange, Response, Sharing])
+@settings(max_examples=200)
+@given(steps=STEPS)
+def test_each_send_returns_or_raises_at_once(steps: list[tuple[str, int]], kind: type[Exchange]) -> None:
+    play(InMemory, steps, kind)
 
 
+@pytest.mark.parametrize("kind", [Exchange, Sharing])
 @pytest.mark.parametrize("end", [unix, tcp])
+@settings(max_examples=50)
 @given(steps=STEPS)
 def test_each_send_returns_or_raises_at_once_on_real_sockets(
-    end: Callable[[], OnSocket], steps: list[tuple[str, int]]
+    end: Callable[[], OnSocket], steps: list[tuple[str, int]], kind: type[Exchange]
 ) -> None:
-    play(end, steps)
+    play(end, steps, kind)
 
 
 @pytest.mark.parametrize("make", [unix, tcp])

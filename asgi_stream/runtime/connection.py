@@ -103,7 +103,7 @@ class Connection:
         """
         head = request.encode(self.host)
         # Without an end to the request before this one, the next reply would be that one's.
-        if self._stream is not None and (not self._parser.idle or self._stream.is_stale()):
+        if self._over is None or (self._stream is not None and (not self._parser.idle or self._stream.is_stale())):
             self.close()
         self._over = None
         self._whole = self.left_out = False
@@ -134,12 +134,13 @@ class Connection:
         return () if taken == len(data) else (memoryview(data)[taken:],)
 
     def promise(self, data: bytes) -> bool:
-        """Hands over what goes at once, and keeps the rest for the next :meth:`send`. True if that is nothing.
+        """Hands over what goes at once; what is left goes out by the next :meth:`send`, before its own bytes.
 
-        For bytes that were kept while :attr:`direct` was there.
+        True if nothing is left. For a caller that knows that no other writer waits.
         """
-        if left := self.try_send((data,)):
-            self._rest = _after(left, 0)
+        left = self.try_send((data,))
+        if left:
+            self._rest += _after(left, 0)
             self.direct = None
         return not left
 

@@ -8,7 +8,8 @@ its burst wait.
 
 What is kept goes out before anything else: every method that writes takes it first. Messages are kept only while the
 last write went whole and no task has the connection's turn. What a full socket does not take at the event loop's turn
-becomes the connection's, and a task waits for the reader; the next message waits for it too.
+becomes the connection's, and a task waits for the reader. The next message joins it and waits too: if it is cancelled
+there, it still goes out, as it would without this setting.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class SharingStream(ResponseStream):
         self._quick = 0  # messages of this burst that have left at once, and whole
         self._wrote_at = 0.0  # when the last write was
         self._scheduled = False  # the event loop will push
-        self._waits: asyncio.Task[None] | None = None  # for a reader
+        self._waits: asyncio.Task[None] | None = None  # for the reader, while no message has joined it
 
     def put(self, data: Buffer) -> Awaitable[None] | None:
         # `direct` is there while the connection owes nothing; it is gone in a process that the app has forked.
@@ -69,6 +70,11 @@ class SharingStream(ResponseStream):
             return None
         if not data or self.state is not SinkState.STREAMING or self.lost is not None:
             return super().put(data)
+        if (waiting := self._waits) is not None:
+            self._waits = None
+            if not waiting.done():
+                self._connection.promise(_chunks([len(data), data]))
+                return self._guard(self._connection.send(()))
         kept = self._take()
         is_lone = not kept and monotonic() - self._wrote_at >= PAUSE
         size = len(data)
@@ -78,7 +84,7 @@ class SharingStream(ResponseStream):
         else:
             left = self._connection.try_send((*kept, b"%x\r\n" % size, data, CRLF))
         self._wrote_at = monotonic()
-        self._quick = 0 if left else 1 if is_lone else self._quick + 1
+        self._quick = 1 if is_lone else self._quick + 1
         return self._guard(self._connection.send(left)) if left else None
 
     def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
@@ -90,8 +96,7 @@ class SharingStream(ResponseStream):
         kept = self._kept
         if not kept:
             return ()
-        # In one go, which takes half of what it takes one by one.
-        chunks = b"%x\r\n%b\r\n" * (len(kept) // 2) % tuple(kept)
+        chunks = _chunks(kept)
         kept.clear()
         self._room = MOST
         return (chunks,)
@@ -102,10 +107,15 @@ class SharingStream(ResponseStream):
         for chunks in self._take():
             if not self._connection.promise(chunks):
                 self._quick = 0
-                # Else it would wait for the next message, which may never come.
+                # The next message may never come.
                 self._waits = self._loop.create_task(self._guard(self._connection.send(())))
                 self._waits.add_done_callback(_let_be)
             self._wrote_at = monotonic()
+
+
+def _chunks(kept: list[int | Buffer]) -> bytes:
+    """One HTTP chunk for each message: in one go, which takes half of what it takes one by one."""
+    return b"%x\r\n%b\r\n" * (len(kept) // 2) % tuple(kept)
 
 
 def _let_be(task: asyncio.Task[None]) -> None:

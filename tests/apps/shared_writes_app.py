@@ -24,7 +24,7 @@ async def awaits(send: Any, path: str) -> None:
     with mmap.mmap(file, 1, prot=mmap.PROT_READ) as signal:
         os.close(file)
         await burst(send)
-        while not signal[0]:
+        while not signal[0]:  # noqa: ASYNC110 - the reader is another process
             await asyncio.sleep(0)
 
 
@@ -38,7 +38,7 @@ async def forks(send: Any) -> None:
             print("the child cannot send", flush=True)
             await asyncio.sleep(0)  # the parent's event loop: it ends here
         os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])  # noqa: ASYNC222 - on purpose
     await send({"type": "http.response.body", "body": b"child: %d." % code, "more_body": True})
 
 

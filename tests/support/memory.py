@@ -106,7 +106,7 @@ class MemoryStream:
             self._waits = False
 
     def is_stale(self) -> bool:
-        return bool(self._incoming)
+        return bool(self._incoming) or self._write_error is not None
 
     def close(self) -> None:
         self.closed = True
