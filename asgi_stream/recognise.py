@@ -70,16 +70,16 @@ def _signature(value: Any) -> inspect.Signature | None:
     """What a handler takes, None where that cannot be read."""
     from asgi_stream.handlers.signatures import signature
 
-    own = getattr(value, "__call__", None)  # noqa: B004
+    # What is read here is the user's code, and may raise anything.
     try:
         found = signature(value)
         # Python 3.13 and newer show (*args, **kwargs) for an object of a type in C.
-        is_read = not inspect.ismethoddescriptor(getattr(type(value), "__call__", None))  # noqa: B004
-    except (TypeError, ValueError):
+        is_read = not inspect.ismethoddescriptor(get(type(value), "__call__"))
+    except BaseException:
         try:
             # An object may have its __call__ in a slot, as Sentry's middleware has: the type does not show it.
-            found = signature(own)
-        except (TypeError, ValueError):
+            found = signature(get(value, "__call__"))
+        except BaseException:
             return None
         is_read = False
     anything = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
@@ -96,6 +96,9 @@ def _takes(parameters: inspect.Signature, count: int) -> bool:
 
 
 def _is_function(value: Any) -> bool:
-    while isinstance(value, functools.partial):
+    while of_type(value, functools.partial):
         value = value.func
-    return inspect.isroutine(value) or "function" in type(value).__name__  # such as Cython's
+    try:
+        return inspect.isroutine(value) or "function" in type_name(value)  # such as Cython's
+    except BaseException:  # an object that raises for its __class__
+        return False

@@ -142,7 +142,7 @@ def _whole(answer: Answer, token: str) -> None:
     assert "lambda-runtime-function-response-mode" not in answer.headers
     response = json.loads(answer.body)
     body = base64.b64decode(response["body"]) if response.get("isBase64Encoded") else response["body"].encode()
-    assert (response["statusCode"], response["multiValueHeaders"]["x-token"]) == (200, [token])
+    assert (response["statusCode"], response["headers"]["x-token"]) == (200, token)
     assert json.loads(body) == {"token": token}
 
 

@@ -310,7 +310,7 @@ async def test_an_app_sees_it_by_a_call_and_through_the_runtime(name: str) -> No
     api = await serve(handler, recorded(name))
     assert json.loads(api.answers[0].body) == by_call
     assert (str(by_call.get("statusCode") or by_call["status"]), by_call["body"]) == ("201", "ok")
-    keys = set(HttpRequest._fields) - {"path", "raw_path", "root_path"}  # which settings change
+    keys = set(HttpRequest._fields) - {"path", "raw_path", "root_path", "root_path_in_url"}  # which settings change
     request = {key: getattr(REQUESTS[name], key) for key in keys}
     assert [{key: scope[key] for key in keys} for scope in seen] == [request, request]
 
