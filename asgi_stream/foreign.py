@@ -210,8 +210,10 @@ def _is_usual(error: BaseException) -> bool:
         if len(_entries(traceback_of(error))) > MAX_ENTRIES:
             return False
         members = _members(error)
-        if any(id(member) in found for member in members) or len({*map(id, members)}) < len(members):
-            return False  # `traceback` prints it again, and so on: 10 groups of 10 may be 10 thousand millions
+        distinct = {id(member) for member in members[: MAX_ERRORS + 1]}
+        # `traceback` prints an exception in each group that has it: with 10 in each of 10 groups, 10**10 times.
+        if len(distinct) < len(members) or not distinct.isdisjoint(found):
+            return False
         for other in (cause_of(error), context_of(error), *members):
             if other is not None and id(other) not in found:
                 if len(found) == MAX_ERRORS:

@@ -156,7 +156,7 @@ def parse_invocation(reply: Reply) -> Invocation:
     return Invocation(
         request_id,
         reply.body,
-        int(deadline) if deadline.isascii() and deadline.isdigit() else None,
+        int(deadline) if deadline.isascii() and deadline.isdigit() and len(deadline) <= 18 else None,
         get("lambda-runtime-invoked-function-arn") or None,
         get("lambda-runtime-trace-id") or None,
         get("lambda-runtime-client-context") or None,
