@@ -841,10 +841,15 @@ class _Handler:
         ("returns", float("nan")),
         ("returns", float("inf")),
         ("returns", "broken"),
+        ("returns", "of a broken class"),
     ],
 )
 def test_attributes_of_a_handler(name: str, how: str, what: object) -> None:
-    handler = _of_a_handler(name, how, Broken() if what == "broken" else what)
+    if what == "broken":
+        what = Broken()
+    elif what == "of a broken class":
+        what = make_class(int, {}, dict.fromkeys(("__eq__", "__hash__"), ("raises", SystemExit)))(1)
+    handler = _of_a_handler(name, how, what)
     due = str(int((time.time() + 3600) * 1000))
     api = FakeRuntimeApi(*EVENTS, headers={"Lambda-Runtime-Deadline-Ms": due})
 

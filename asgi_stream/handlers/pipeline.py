@@ -112,7 +112,7 @@ async def pipeline(source: Any, /, *steps: Any) -> None:
 
 
 class _Stages:
-    """What is closed when a pipeline ends, the last one first, whatever the others raise.
+    """What a pipeline closes at its end, the last one first. All are closed, also where one of them raises.
 
     Not an ``AsyncExitStack``, which never ends where the context of an exception leads back to it.
     """

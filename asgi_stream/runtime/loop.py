@@ -111,7 +111,8 @@ class Runtime:
         self._snap_start = snap_start
         self._started = started  # called once the handler is
         margin = get(handler, "deadline_margin")
-        self._margin: float | None = margin if type(margin) in (int, float) and 0 <= margin <= 900 else None
+        is_number = type(margin) is int or type(margin) is float
+        self._margin: float | None = margin if is_number and 0 <= margin <= 900 else None
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
