@@ -1,9 +1,8 @@
-"""What may be done with objects that are not ours: the app's exceptions, tracebacks, messages and return values.
+"""Safe operations on the app's objects: exceptions, tracebacks, messages, return values.
 
-Such an object may do anything when it is touched: raise ``SystemExit`` in ``__str__``, return a wrong length, pretend
-to be of another class. Nothing here raises for it. Types, tracebacks and causes are read from where the interpreter
-keeps them. An object's own code runs only where its text or an attribute is needed, and whatever that code raises,
-``BaseException`` too, ends here.
+The methods of such an object may raise ``SystemExit``, return a wrong length or name another class. No function here
+raises for it. Types, tracebacks and causes are read from the interpreter's own fields. Code of the object runs only for
+its text and its attributes, and what that code raises, any ``BaseException``, is caught here.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ MEANWHILE = "\nDuring handling of the above exception, another exception occurre
 
 
 def _reader(owner: type, name: str) -> Any:
-    """What reads an attribute as ``owner`` defines it, whatever a subclass or metaclass defines under that name."""
+    """Returns a function that reads an attribute as ``owner`` defines it, past subclasses and metaclasses."""
     return vars(owner)[name].__get__
 
 
@@ -116,7 +115,7 @@ def plain_bytearray(value: bytearray) -> bytearray:
 
 
 def text(value: object) -> str:
-    """``str(value)``, or a text that says that there is none. Of a text, its characters."""
+    """``str(value)``; the characters of an instance of ``str``; a substitute where ``__str__`` raises."""
     try:
         return plain_str(value if of_type(value, str) else str(value))
     except BaseException:
@@ -124,10 +123,10 @@ def text(value: object) -> str:
 
 
 def shown(value: object, limit: int = MAX_SHOWN) -> str:
-    """``repr(value)``, cut to so many characters, or a text that says that there is none."""
+    """``repr(value)``, cut to ``limit`` characters; a substitute where ``__repr__`` raises."""
     try:
-        if type(value) in (str, bytes, bytearray):
-            value = value[:limit]  # type: ignore[index]  # of what may be hundreds of megabytes
+        if type(value) is str or type(value) is bytes:
+            value = value[:limit]  # of what may be hundreds of megabytes
         return plain_str(repr(value))[:limit]
     except BaseException:
         return f"<{type_name(value)}: its text could not be made>"
@@ -193,7 +192,7 @@ def error_lines(error: BaseException) -> list[str]:
             return list(traceback.TracebackException(type(error), error, traceback_of(error)).format())
     with contextlib.suppress(BaseException):
         return _Printer().chain(error)
-    return [f"{type_name(error)}\n"]  # there is no memory left, say
+    return [f"{type_name(error)}\n"]  # out of memory, for example
 
 
 def _is_usual(error: BaseException) -> bool:
@@ -210,8 +209,10 @@ def _is_usual(error: BaseException) -> bool:
         if len(_entries(traceback_of(error))) > MAX_ENTRIES:
             return False
         members = _members(error)
-        if any(id(member) in found for member in members) or len({*map(id, members)}) < len(members):
-            return False  # `traceback` prints it again, and so on: 10 groups of 10 may be 10 thousand millions
+        distinct = {id(member) for member in members[: MAX_ERRORS + 1]}
+        # `traceback` prints an exception in each group that has it: with 10 in each of 10 groups, 10**10 times.
+        if len(distinct) < len(members) or not distinct.isdisjoint(found):
+            return False
         for other in (cause_of(error), context_of(error), *members):
             if other is not None and id(other) not in found:
                 if len(found) == MAX_ERRORS:
@@ -276,7 +277,10 @@ _STAND_IN = (lambda: (yield)).__code__
 
 
 def unreadable(what: object, why: object) -> types.FrameType:
-    """A frame whose line in a traceback says that the one of ``what``, a coroutine, say, cannot be read."""
+    """A frame for a traceback, in place of that of ``what``, a coroutine or the like, which cannot be read.
+
+    ``why`` is the exception that reading it raised, or what was there instead.
+    """
     name = get(what, "__qualname__")
     code = _STAND_IN.replace(
         co_filename=f"<a frame that cannot be read: {type_name(why)}>",

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 import types
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
@@ -300,6 +301,39 @@ async def test_an_error_in_mid_stream(run: Any, name: str) -> None:
     assert (await run(adapter(bad)))[:2] == (b"some", "Hostile")
 
 
+@pytest.mark.parametrize("name", ERRORS)
+async def test_an_error_after_the_end(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def bad(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"whole"})
+        error = ERRORS[name]()
+        raise error
+
+    assert await default_mode(adapter(bad)) == Outcome(b"whole")
+    log = capsys.readouterr().err
+    assert "Failed after the response had ended; Lambda counts no error\n" in log
+    assert "Hostile" in log
+
+
+@pytest.mark.parametrize("name", ["__str__ raises SystemExit", "a subclass of SystemExit", "an illegal position"])
+async def test_an_error_that_a_transport_raises_to_the_test(name: str) -> None:
+    """As itself, also from the event loop of another thread, which goes on."""
+    error = ERRORS[name]()
+
+    async def bad(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    def use() -> None:
+        transport = SyncLambdaTransport(adapter(bad))
+        with httpx.Client(transport=transport, base_url="https://function.example") as user:
+            with pytest.raises(BaseException) as info:  # noqa: PT011
+                user.get("/bad")
+            assert info.value is error
+            assert user.get("/good").content == b"good"
+
+    await asyncio.to_thread(use)
+
+
 # What an app sends
 
 
@@ -500,6 +534,7 @@ RETURNED: dict[str, tuple[Callable[[], Any], Outcome | str]] = {
     "nothing": (Broken, "TypeError"),
     "a dict that raises": (lambda: BrokenDict(a=1), "SystemExit"),
     "a number of 5,000 digits": (lambda: 10**5000, "TypeError"),
+    "a number of a billion digits": (lambda: Decimal("1E+999999999"), "TypeError"),
     "a list in a list in a list": (_nested_list, "TypeError"),
     "an object without a class": (lambda: make_class(object, {"__class__": ("raises", SystemExit)})(), "SystemExit"),
     "what is awaited, and raises": (lambda: Awaits(_fails), "Hostile"),
@@ -806,10 +841,15 @@ class _Handler:
         ("returns", float("nan")),
         ("returns", float("inf")),
         ("returns", "broken"),
+        ("returns", "of a broken class"),
     ],
 )
 def test_attributes_of_a_handler(name: str, how: str, what: object) -> None:
-    handler = _of_a_handler(name, how, Broken() if what == "broken" else what)
+    if what == "broken":
+        what = Broken()
+    elif what == "of a broken class":
+        what = make_class(int, {}, dict.fromkeys(("__eq__", "__hash__"), ("raises", SystemExit)))(1)
+    handler = _of_a_handler(name, how, what)
     due = str(int((time.time() + 3600) * 1000))
     api = FakeRuntimeApi(*EVENTS, headers={"Lambda-Runtime-Deadline-Ms": due})
 

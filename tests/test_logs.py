@@ -1069,3 +1069,22 @@ def test_a_long_text_is_cut_in_the_log(out: Out) -> None:
     logs.setup({"AWS_LAMBDA_LOG_FORMAT": "JSON"})
     logs.log_exception("It failed", ValueError("x" * 1_000_000))
     assert json.loads(out.getvalue())["errorMessage"].endswith("x… (934464 characters left out)")
+
+
+def test_code_whose_names_cannot_be_read(out: Out) -> None:
+    class Name(str):
+        __slots__ = ()
+        __str__ = __format__ = Exits._exit
+
+    def fail() -> None:
+        raise ValueError("wrong")
+
+    fail.__code__ = fail.__code__.replace(co_filename=Name("app.py"), co_name=Name("f"))
+    logs.setup({"AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    with pytest.raises(ValueError, match="wrong") as info:
+        fail()
+    logs.log_exception("It failed", info.value)
+    record = json.loads(out.getvalue())
+    line = fail.__code__.co_firstlineno + 1
+    assert record["location"] == f"app.py:f:{line}"
+    assert record["stackTrace"][-1].startswith(f'  File "app.py", line {line}, in f')

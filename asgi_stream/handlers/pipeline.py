@@ -8,7 +8,6 @@ and closed there after their last read.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 
 from asgi_stream.errors import HandlerError
@@ -18,8 +17,8 @@ from asgi_stream.sinks import Prelude
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-    from typing import Any, Protocol, TypeAlias, TypeVar, overload
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+    from typing import Any, Protocol, Self, TypeAlias, TypeVar, overload
 
     from asgi_stream.handlers.stream import Chunk
     from asgi_stream.handlers.threads import Threads
@@ -86,7 +85,7 @@ async def pipeline(source: Any, /, *steps: Any) -> None:
     """
     response = steps[-1] if steps else None
     try:
-        async with contextlib.AsyncExitStack() as stages:
+        async with _Stages() as stages:
             chunks = _iterator(_open(source, stages), stages)
             if not isinstance(response, ResponseStream):
                 raise TypeError(
@@ -112,11 +111,35 @@ async def pipeline(source: Any, /, *steps: Any) -> None:
     await response.end()
 
 
-def _iterator(stage: AsyncIterable[Any], stages: contextlib.AsyncExitStack) -> AsyncIterator[Any]:
-    stages.push_async_callback(_close, stage)
+class _Stages:
+    """What a pipeline closes at its end, the last one first. All are closed, also where one of them raises.
+
+    Not an ``AsyncExitStack``, which never ends where the context of an exception leads back to it.
+    """
+
+    def __init__(self) -> None:
+        self._closers: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]] = []
+
+    def push(self, close: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        self._closers.append((close, arguments))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._closers:
+            close, arguments = self._closers.pop()
+            try:
+                await close(*arguments)
+            finally:
+                await self.__aexit__()
+
+
+def _iterator(stage: AsyncIterable[Any], stages: _Stages) -> AsyncIterator[Any]:
+    stages.push(_close, stage)
     iterator = aiter(stage)
     if iterator is not stage:
-        stages.push_async_callback(_close, iterator)
+        stages.push(_close, iterator)
     return iterator
 
 
@@ -126,7 +149,7 @@ def _checked(stage: Any, transform: Any) -> AsyncIterable[Any]:
     return stage  # type: ignore[no-any-return]
 
 
-def _open(source: Any, stages: contextlib.AsyncExitStack) -> AsyncIterable[Any]:
+def _open(source: Any, stages: _Stages) -> AsyncIterable[Any]:
     """Returns what iterates over a source; what else has to be closed after it goes on the stack."""
     if isinstance(source, (str, bytes, bytearray, memoryview)):
         return _pieces(_plain(source))
@@ -134,7 +157,7 @@ def _open(source: Any, stages: contextlib.AsyncExitStack) -> AsyncIterable[Any]:
         return _items(source)
     if callable(read := getattr(source, "read", None)):
         if inspect.iscoroutinefunction(read):
-            stages.push_async_callback(_close, source)
+            stages.push(_close, source)
             return _read(read)
         # read1 gives what there is; read would wait until there is as much as it was asked for.
         return _read_in_thread(getattr(source, "read1", read), _thread(source, stages))
@@ -148,13 +171,13 @@ def _open(source: Any, stages: contextlib.AsyncExitStack) -> AsyncIterable[Any]:
     )
 
 
-def _thread(source: Any, stages: contextlib.AsyncExitStack) -> Threads:
+def _thread(source: Any, stages: _Stages) -> Threads:
     from asgi_stream.handlers.threads import Threads
 
     thread = Threads(1, "asgi-stream-source")
-    stages.callback(thread.close)
+    stages.push(_end, thread)
     if callable(close := getattr(source, "close", None)):
-        stages.push_async_callback(_close_in_thread, thread, close)
+        stages.push(_close_in_thread, thread, close)
     return thread
 
 
@@ -162,6 +185,10 @@ async def _close(stage: Any) -> None:
     close = getattr(stage, "aclose", None) or getattr(stage, "close", None)
     if callable(close) and inspect.isawaitable(closing := close()):
         await closing
+
+
+async def _end(thread: Threads) -> None:
+    thread.close()
 
 
 async def _close_in_thread(thread: Threads, close: Callable[[], object]) -> None:

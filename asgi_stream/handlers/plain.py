@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["PlainHandler"]
 
 
+# Python writes no int of more digits (sys.set_int_max_str_digits).
+MAX_DIGITS = 4_300
+
+
 class PlainHandler(BaseHandler):
     """A handler that answers each event in one piece."""
 
@@ -80,5 +84,7 @@ def _number(value: object) -> int | float:
     import decimal
 
     if isinstance(value, decimal.Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        # No int of a number of billions of digits, which takes minutes: as a float it is infinite, and refused.
+        is_whole = value.adjusted() < MAX_DIGITS and value == value.to_integral_value()
+        return int(value) if is_whole else float(value)
     raise TypeError(f"{type_name(value)} is no type of JSON")

@@ -210,7 +210,7 @@ def _stack(error: BaseException) -> list[str]:
 
 def _location(record: logging.LogRecord, error: BaseException) -> str | None:
     if record.pathname:
-        return f"{record.pathname}:{record.funcName}:{record.lineno}"
+        return f"{text(record.pathname)}:{text(record.funcName)}:{text(record.lineno)}"
     # A record of the runtime itself: the place that matters is where the error was raised.
     frame, innermost = traceback_of(error), None
     while frame is not None:
@@ -218,7 +218,7 @@ def _location(record: logging.LogRecord, error: BaseException) -> str | None:
     if innermost is None:
         return None
     code = innermost.tb_frame.f_code
-    return f"{code.co_filename}:{code.co_name}:{innermost.tb_lineno}"
+    return f"{text(code.co_filename)}:{text(code.co_name)}:{innermost.tb_lineno}"
 
 
 class StreamOutput:

@@ -113,9 +113,10 @@ class Runtime:
         self._snap_start = snap_start
         self._started = started  # called once the handler is
         margin = get(handler, "deadline_margin")
-        self._margin: float | None = margin if type(margin) in (int, float) and 0 <= margin <= 900 else None
+        is_number = type(margin) is int or type(margin) is float
+        self._margin: float | None = margin if is_number and 0 <= margin <= 900 else None
         length = get(handler, "disconnect_after")
-        self._length: float | None = length if type(length) in (int, float) else None
+        self._length: float | None = length if type(length) is int or type(length) is float else None
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()

@@ -37,8 +37,8 @@ BAD_GATEWAY_BODY = b"Internal Server Error"
 class LambdaRefused(AsgiStreamError):
     """Raised to the client of a test transport for a request or response that Lambda would not take.
 
-    The sentence names the limit: the size of an event or of a streamed response, or what a prelude may hold. It is
-    raised whatever ``raise_app_exceptions`` says.
+    The sentence names the limit: the size of an event or of a streamed response, what a prelude or a function's answer
+    may hold. It is raised whatever ``raise_app_exceptions`` says.
     """
 
 

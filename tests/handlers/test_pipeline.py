@@ -379,3 +379,46 @@ async def test_threads_end_with_their_pipeline() -> None:
     for thread in left:
         await asyncio.to_thread(thread.join)
     assert not any(thread.is_alive() for thread in left)
+
+
+async def test_errors_whose_contexts_lead_back_to_them() -> None:
+    """All stages are closed; what the last of them raises is the error."""
+    closed = []
+
+    class Source:
+        def __aiter__(self) -> Source:
+            return self
+
+        async def __anext__(self) -> bytes:
+            raise LookupError("while it is read")
+
+        async def aclose(self) -> None:
+            closed.append("source")
+            one, other = ValueError("one"), KeyError("other")
+            try:
+                raise one
+            except ValueError:
+                one.__context__, other.__context__ = other, one
+                raise ValueError("while it is closed")  # noqa: B904
+
+    class Transform:
+        def __init__(self, chunks: Any) -> None:
+            self._chunks = chunks
+
+        def __aiter__(self) -> Any:
+            return self._chunks
+
+        async def aclose(self) -> None:
+            closed.append("transform")
+            raise KeyError("first")
+
+    @streaming_handler
+    async def handler(event: Any, response: ResponseStream, context: LambdaContext) -> None:
+        await pipeline(Source(), Transform, response)
+
+    api = await serve(handler, {}, {})
+    for answer in api.answers:
+        assert answer.kind == "error"
+        assert b"while it is closed" in answer.body
+    # The transform's iterator is the source: it is closed as what it iterates over, and as itself.
+    assert closed == ["source", "transform", "source"] * 2
