@@ -108,4 +108,4 @@ def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     if CI and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"With CI=true no test may be skipped. {reason}"
+        report.longrepr = f"With CI=true no test may be skipped. {report.nodeid}: {reason}"
