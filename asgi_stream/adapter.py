@@ -132,8 +132,8 @@ class StreamingAdapter:
       by default the smaller of one second and a tenth of the time given.
     - ``workers``: how many processes share the slots of an environment on Lambda Managed Instances, for apps that
       compute; 1 by default. Elsewhere there is one slot, and one process.
-    - ``share_writes``: True lets the later messages of a burst share a write; each stays a chunk of its own, and none
-      waits long. False by default; see docs/share-writes.md.
+    - ``share_writes``: True lets the later messages of a burst share a write; each stays a chunk of its own, and leaves
+      at the event loop's next turn at the latest. False by default; see docs/share-writes.md.
     - ``pathsend``: True offers the ASGI extension ``http.response.pathsend``: the app names a file, and the adapter
       sends it. False by default, since common middleware does not know the message; see docs/settings.md.
     - ``pass_through_path``: a route of the app, such as ``"/events"``, that events which are not HTTP requests are

@@ -1,8 +1,8 @@
 """How late the later messages of a burst are with `share_writes`: `python -m benchmarks.shared_writes`.
 
 Each message carries the time at which it was sent; after each burst the app computes for 20 ms, in Python, without a
-turn of the event loop, or does something else that keeps the loop from turning. The promise is 5 ms at the 99th
-percentile for the messages behind the first four.
+turn of the event loop, or does something else that keeps the loop from turning: messages after the first four wait for
+that turn.
 """
 
 from __future__ import annotations
