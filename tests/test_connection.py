@@ -189,6 +189,19 @@ async def test_a_reset_without_a_reply() -> None:
         await connection.send((b"y",))
 
 
+async def test_a_connection_that_was_abandoned_opens_no_other() -> None:
+    """In a process that a fork has made."""
+    old, new = MemoryStream(), MemoryStream()
+    connection = connection_to(old, new)
+    await connection.begin(RESPONSE)
+    connection.abandon()
+    with pytest.raises(ConnectionLost):
+        await connection.send((b"x",))
+    with pytest.raises(ConnectionLost, match="another process"):
+        await connection.request(NEXT)
+    assert new.writes == []
+
+
 def fill(stream: SocketStream) -> int:
     """Writes until the socket takes no more; returns how many bytes."""
     sent = 0

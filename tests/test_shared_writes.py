@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import hashlib
 import json
 import math
@@ -398,7 +399,7 @@ async def test_a_message_that_is_cancelled_in_the_queue_lets_no_clean_end_follow
 
 
 @pytest.mark.usefixtures("endless_burst")
-async def test_a_connection_that_breaks_is_told_to_the_next_send() -> None:
+async def test_a_connection_that_breaks_is_told_to_the_next_send(caplog: pytest.LogCaptureFixture) -> None:
     stream = Recorder()
     sink = await started(stream)
     await burst(sink)
@@ -414,10 +415,14 @@ async def test_a_connection_that_breaks_is_told_to_the_next_send() -> None:
     reply = await sink.settle()
     assert reply is not None
     assert reply.status == 413
+    sink._waits = None
+    gc.collect()
+    assert caplog.records == []  # by asyncio, of a task whose error nobody has seen
 
 
 @pytest.mark.usefixtures("endless_burst")
-async def test_a_response_that_is_lost_keeps_nothing_for_the_next_one() -> None:
+@pytest.mark.parametrize("size", [4, MOST])
+async def test_a_response_that_is_lost_keeps_nothing_for_the_next_one(size: int) -> None:
     """A task that an app has left behind goes on sending, in the invocation after its own."""
     old, new = Recorder(), Recorder()
     connection = Connection("host:1", connects_to(old, new))
@@ -425,10 +430,12 @@ async def test_a_response_that_is_lost_keeps_nothing_for_the_next_one() -> None:
     await sink.start(PRELUDE)
     await burst(sink)
     old.break_writes(BrokenPipeError(errno.EPIPE, "Broken pipe"))
-    await sink.write(b"kept")
-    await asyncio.sleep(0)
-    assert sink._waits is not None
-    await asyncio.wait((sink._waits,))
+    with contextlib.suppress(StreamClosed):
+        await sink.write(b"x" * size)
+        await asyncio.sleep(0)
+        assert sink._waits is not None
+        await asyncio.wait((sink._waits,))
+    assert sink.lost is not None
     following = SharingStream(connection, Invocation("id-2", b""))
     await following.start(PRELUDE)
     await burst(following)
@@ -437,6 +444,17 @@ async def test_a_response_that_is_lost_keeps_nothing_for_the_next_one() -> None:
     await asyncio.sleep(0)
     await following.end()
     assert parse(new.written)[0][1:] == [b"first"] * FIRST
+
+
+@pytest.mark.usefixtures("endless_burst")
+async def test_messages_that_come_while_a_full_socket_gets_room_stay_in_order() -> None:
+    """In the very turn of the event loop in which a part of what was kept has left."""
+    stream, sink = await one_kept_and_room_for_three_bytes()
+    asyncio.get_running_loop().call_soon(stream.take, 1_000)
+    tasks = [asyncio.create_task(sink.write(data)) for data in (b"second", b"third", b"fourth")]
+    await asyncio.wait(tasks)
+    await sink.end()
+    assert parse(stream.written)[0][-4:] == [b"kept", b"second", b"third", b"fourth"]
 
 
 @pytest.mark.usefixtures("endless_burst")

@@ -84,7 +84,7 @@ class SharingStream(ResponseStream):
         else:
             left = self._connection.try_send((*kept, b"%x\r\n" % size, data, CRLF))
         self._wrote_at = monotonic()
-        self._quick = 1 if is_lone else self._quick + 1
+        self._quick = 0 if left else 1 if is_lone else self._quick + 1
         return self._guard(self._connection.send(left)) if left else None
 
     def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
