@@ -21,9 +21,10 @@ PACKAGES = find_packages()
 @pytest.mark.parametrize(
     ("name", "target"),
     [
-        # A group stays in one process of the tests: what uvicorn gave is recorded once for all targets.
+        # A group stays in one process of the tests: what uvicorn gave is recorded once for all targets. The large
+        # groups come first, so that no process is left with one of them at the end.
         pytest.param(name, target, id=f"{name}-{target}", marks=pytest.mark.xdist_group(name))
-        for name, package in PACKAGES.items()
+        for name, package in sorted(PACKAGES.items(), key=lambda item: -len(item[1].targets))
         for target in package.targets
     ],
 )

@@ -26,7 +26,8 @@ HOP_BY_HOP = ("connection", "keep-alive", "te", "trailer", "transfer-encoding", 
 OF_THE_FRONT_END = tuple(
     f"request header {name}" for name in ("x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id")
 )
-ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
+# Of uvicorn's socket; and of the local Lambda's, whose port is in the event.
+ADDRESS = re.compile(rf"127\.0\.0\.1:\d+|{re.escape(HOST)}:\d+")
 EXCEPTION = "exception that left the app"
 OF_THE_SERVER = ("date", "server")
 
@@ -76,9 +77,8 @@ def _address(finding: Finding) -> bool:
     """An app shows the address of uvicorn's socket where it shows the Host header's here."""
     if finding.field.endswith("scope[server]"):
         return finding.ours is not None and bool(json.loads(finding.ours)[0] == HOST)
-    return (
-        finding.field == "body" and finding.uvicorn is not None and ADDRESS.sub(HOST, finding.uvicorn) == finding.ours
-    )
+    one, other = (ADDRESS.sub(HOST, text or "") for text in (finding.uvicorn, finding.ours))
+    return finding.field == "body" and one == other
 
 
 def _client_port(finding: Finding) -> bool:

@@ -6,6 +6,8 @@ import sentry_sdk
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
+from sentry_sdk.integrations.fastapi import FastApiIntegration
+from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.transport import Transport
 
 from tests.differential.harness import Client, gate
@@ -24,7 +26,14 @@ class Kept(Transport):
 
 
 sentry_sdk.init(
-    "http://key@127.0.0.1/1", transport=Kept, traces_sample_rate=1.0, send_default_pii=True, auto_session_tracking=False
+    "http://key@127.0.0.1/1",
+    transport=Kept,
+    traces_sample_rate=1.0,
+    send_default_pii=True,
+    auto_session_tracking=False,
+    # By name: the automatic ones import every package here that Sentry knows.
+    auto_enabling_integrations=False,
+    integrations=[StarletteIntegration(), FastApiIntegration()],
 )
 inner = FastAPI()
 
