@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import json
 import logging
 import os
-import threading
+import weakref
 
 from asgi_stream.asgi.cycle import PAGE, PAGE_HEADERS, HttpCycle
 from asgi_stream.asgi.lifespan import Lifespan
@@ -25,22 +26,23 @@ from asgi_stream.sources import can_stream, check_source, find_source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any, Literal
 
     from asgi_stream.asgi import ASGIApp
-    from asgi_stream.managed import ManagedLoop
-    from asgi_stream.sinks import Sink
+    from asgi_stream.sinks import Prelude, Sink
     from asgi_stream.sources import Source
 
 __all__ = ["StreamingAdapter"]
 
-# A forgotten exec wrapper, or a tool that wraps the handler into a plain function, shows in nothing else.
-NOT_STREAMED = (
-    "This response was to be streamed and is not: the function runs under AWS's own Python runtime, which cannot. "
-    "Set the environment variable AWS_LAMBDA_EXEC_WRAPPER to /var/task/asgi_stream/bootstrap, and the handler to the "
-    "StreamingAdapter itself; or, where the source is set up to buffer, say invoke_mode='buffered'"
-)
+# Those that are alive, by number. The runtime starts the apps of those that were made while the handler was imported.
+_adapters: weakref.WeakValueDictionary[int, StreamingAdapter] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+
+
+def adapters() -> list[StreamingAdapter]:
+    """Returns the adapters of this process that are alive, in the order in which they were made."""
+    return list(_adapters.values())
 
 
 def _trace_id(context: Any) -> bytes | None:
@@ -125,9 +127,7 @@ class StreamingAdapter:
         self.share_writes = self.config.share_writes
         self._on_event = on_event
         self._lifespan = Lifespan(app, self.config.lifespan)
-        self._managed: ManagedLoop | None = None
-        self._lock = threading.RLock()  # calls of the handler come one at a time
-        self._warned = False
+        _adapters[next(_numbers)] = self
 
     async def startup(self) -> contextvars.Context:
         """Starts the app's lifespan, a new one each time; returns the context variables that invocations see.
@@ -143,7 +143,7 @@ class StreamingAdapter:
         """True while the app has a lifespan that wants to hear of its end."""
         return self._lifespan.running
 
-    async def invoke(self, event: Any, context: Any, sink: Sink) -> None:
+    def invoke(self, event: Any, context: Any, sink: Sink) -> Coroutine[Any, Any, None]:
         """Answers one event through ``sink``.
 
         Raises EventError, with the sink untouched, for an event that is no HTTP request. For a streamed answer it
@@ -151,6 +151,25 @@ class StreamingAdapter:
         be told. A buffered answer is a page or an error, not both: the client gets a page of status 500, the log the
         error.
         """
+        return self.answer(event, context, sink, self._lifespan.state)
+
+    def would_stream(self, event: Any) -> bool:
+        """True if the answer to this event is a stream, where its sink can take one."""
+        try:
+            source = find_source(event, self._event_sources)
+        except UnknownEventError:
+            return False
+        return can_stream(source) and self.config.streams(source.name)
+
+    async def answer(
+        self,
+        event: Any,
+        context: Any,
+        sink: Sink,
+        state: Mapping[str, Any],
+        on_start: Callable[[Prelude], object] | None = None,
+    ) -> None:
+        """As :meth:`invoke`, with the state of the app's lifespan; a streamed response calls ``on_start`` first."""
         try:
             source = find_source(event, self._event_sources)
         except UnknownEventError:
@@ -161,7 +180,7 @@ class StreamingAdapter:
         request = source.to_request(event)
         scope = http_scope(
             request,
-            self._lifespan.state,
+            state,
             root_path=self.config.root_path,
             base_path=self.config.api_gateway_base_path,
         )
@@ -171,15 +190,11 @@ class StreamingAdapter:
         # The names that Mangum gave them: apps read these already.
         scope["aws.event"] = event
         scope["aws.context"] = context
-        if can_stream(source) and self.config.streams(source.name):
-            if sink.can_stream:
-                streaming = StreamingResponder(self.config, source, sink)
-                sink.watcher = cycle = HttpCycle(request.method, request.body, streaming)
-                await cycle.run(self.app, scope)
-                return
-            if not self._warned:
-                self._warned = True
-                log(logging.WARNING, NOT_STREAMED)
+        if sink.can_stream and can_stream(source) and self.config.streams(source.name):
+            streaming = StreamingResponder(self.config, source, sink, on_start)
+            sink.watcher = cycle = HttpCycle(request.method, request.body, streaming)
+            await cycle.run(self.app, scope)
+            return
         buffered = BufferedResponder(self.config, source, event, sink)
         sink.watcher = cycle = HttpCycle(request.method, request.body, buffered)
         try:
@@ -211,22 +226,29 @@ class StreamingAdapter:
         await self._lifespan.shutdown()
 
     def __call__(self, event: Any, context: Any) -> Any:
-        """Answers one event with a dict: what AWS's own Python runtime calls, and it cannot stream.
+        """Answers one event. What that means depends on who calls.
 
-        The first call starts the app's lifespan, on an event loop that stays for the calls after it. Raises
-        LifespanError, EventError, and what ``on_event`` raises; an app that fails is answered with a page of status
-        500.
+        In a function that this package's runtime runs, ``return adapter(event, context)`` streams, once in an
+        invocation: the call returns when the response has ended, with a dict of its ``statusCode`` and ``headers``. In
+        a coroutine function it returns an awaitable of that dict. Raises what the app raises, and HandlerError for a
+        call after the end of the invocation.
+
+        Everywhere else (AWS's own Python runtime, scripts, tests), and where the source or ``invoke_mode`` does not
+        stream, it returns the whole answer as a dict. The first call starts the app's lifespan, on an event loop that
+        stays for the calls after it; an app that fails is answered with a page of status 500.
+
+        Raises LifespanError, EventError, and what ``on_event`` raises.
         """
-        with self._lock:
-            if self._managed is None:
-                from asgi_stream.managed import ManagedLoop
+        from asgi_stream.calls import running_calls
 
-                self._managed = ManagedLoop(self)
-            return self._managed.call(event, context)
+        if (calls := running_calls()) is not None:
+            return calls.answer(self, event, context)
+        from asgi_stream.managed import call
+
+        return call(self, event, context)
 
     def close(self) -> None:
-        """Ends the lifespan and the event loop that calls have started; a further call starts both anew."""
-        with self._lock:
-            if self._managed is not None:
-                managed, self._managed = self._managed, None
-                managed.close()
+        """Ends the lifespan and the event loop that calls have started; a further call starts new ones."""
+        from asgi_stream.managed import close
+
+        close(self.app)

@@ -6,6 +6,7 @@ kind of handler that there is, is imported.
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 from asgi_stream.errors import ConfigurationError
@@ -13,6 +14,7 @@ from asgi_stream.foreign import get, of_type, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["as_handler"]
@@ -30,16 +32,24 @@ def as_handler(value: Any) -> Any:
         raise ConfigurationError(
             f"it is {what}; a handler is StreamingAdapter(app), an ASGI app, or a function (event, context)"
         )
-    names = _parameters(value)
+    parameters = _signature(value)
+    if parameters is None:
+        # Nothing shows what it takes. Functions of C code are plain handlers, objects are apps in a middleware.
+        return _function(value) if _is_function(value) else _app(value)
+    names = tuple(parameters.parameters)
     if names[:2] == ("environ", "start_response"):
         raise ConfigurationError("it is a WSGI app; make it an ASGI app first, with a2wsgi or asgiref")
-    if _takes(value, 2):
+    if _takes(parameters, 2):
         return _function(value)
-    if not _takes(value, 3) or names[-1:] == ("context",):
+    if not _takes(parameters, 3) or names[-1:] == ("context",):
         raise ConfigurationError(
             f"it takes ({', '.join(names)}); a handler takes (event, context), a streaming one (event, response, "
             "context), decorated with @streaming_handler, and an ASGI app (scope, receive, send)"
         )
+    return _app(value)
+
+
+def _app(value: Any) -> Any:
     from asgi_stream.adapter import StreamingAdapter
 
     return StreamingAdapter(value)
@@ -57,22 +67,43 @@ def _function(value: Any) -> Any:
     return PlainHandler(value)
 
 
-def _parameters(value: Any) -> tuple[str, ...]:
+def _signature(value: Any) -> inspect.Signature | None:
+    """What a handler takes, None where that cannot be read."""
     from asgi_stream.handlers.signatures import signature
 
+    own = get(value, "__call__")
     try:
-        return tuple(signature(value).parameters)
+        found = signature(value)
+        # Python 3.13 and newer show (*args, **kwargs) for an object of a type in C.
+        is_read = not _is(inspect.ismethoddescriptor, get(type(value), "__call__"))
     except (TypeError, ValueError):
-        return ()
+        try:
+            # An object may have its __call__ in a slot, as Sentry's middleware has: the type does not show it.
+            found = signature(own)
+        except (TypeError, ValueError):
+            return None
+        is_read = False
+    anything = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    is_vague = all(parameter.kind in anything for parameter in found.parameters.values())
+    return found if is_read or _is_function(value) or not is_vague else None
 
 
-def _takes(value: Any, count: int) -> bool:
-    from asgi_stream.handlers.signatures import signature
-
+def _takes(parameters: inspect.Signature, count: int) -> bool:
     try:
-        signature(value).bind(*range(count))
+        parameters.bind(*range(count))
     except TypeError:
         return False
-    except ValueError:
-        return count == 2  # written in C, without a signature: a function, most likely
     return True
+
+
+def _is_function(value: Any) -> bool:
+    while of_type(value, functools.partial):
+        value = value.func
+    return _is(inspect.isroutine, value) or "function" in type_name(value)  # such as Cython's
+
+
+def _is(kind: Callable[[object], bool], value: object) -> bool:
+    try:
+        return kind(value)
+    except BaseException:
+        return False  # an object that cannot be looked at

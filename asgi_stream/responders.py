@@ -9,12 +9,12 @@ from asgi_stream.errors import AnswerTooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from io import BufferedReader
     from typing import Any
 
     from asgi_stream.config import Config
-    from asgi_stream.sinks import Buffer, Sink
+    from asgi_stream.sinks import Buffer, Prelude, Sink
     from asgi_stream.sources import Source, StreamingSource
 
     Headers = Sequence[tuple[bytes, bytes]]
@@ -70,18 +70,28 @@ class _Responder:
 class StreamingResponder(_Responder):
     """Each piece goes to the sink at once."""
 
-    __slots__ = ("_source", "end", "put")
+    __slots__ = ("_on_start", "_source", "end", "put")
 
-    def __init__(self, config: Config, source: StreamingSource, sink: Sink) -> None:
+    def __init__(
+        self,
+        config: Config,
+        source: StreamingSource,
+        sink: Sink,
+        on_start: Callable[[Prelude], object] | None = None,
+    ) -> None:
         self._config = config
         self._sink = sink
         self._source = source
         # The sink's own, with nothing in between: this is the path of every message.
         self.put = sink.put  # type: ignore[method-assign]
         self.end = sink.end
+        self._on_start = on_start
 
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
-        return self._sink.start(self._source.to_prelude(status, self._kept(headers)))
+        prelude = self._source.to_prelude(status, self._kept(headers))
+        if self._on_start is not None:
+            self._on_start(prelude)
+        return self._sink.start(prelude)
 
 
 class BufferedResponder(_Responder):

@@ -16,7 +16,7 @@ from asgi_stream.records import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping, Sequence
-    from typing import Protocol, Self, TypeAlias
+    from typing import Any, Protocol, Self, TypeAlias
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -72,12 +72,16 @@ class Prelude(Record):
                 pass  # a header that is no text, and may be JSON all the same
             else:
                 return b'{"statusCode":%d,"headers":{%b}}%b' % (self.status, headers.encode("ascii"), DELIMITER)
+        return _to_json(self.to_dict()).encode("ascii") + DELIMITER
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns the JSON object: ``statusCode`` and ``headers``, ``cookies`` and ``multiValueHeaders`` if any."""
         fields: dict[str, object] = {"statusCode": self.status, "headers": dict(self.headers)}
         if self.cookies:
             fields["cookies"] = list(self.cookies)
         if self.multi_value_headers is not None:
             fields["multiValueHeaders"] = {name: list(values) for name, values in self.multi_value_headers.items()}
-        return _to_json(fields).encode("ascii") + DELIMITER
+        return fields
 
 
 class SinkState(enum.StrEnum):
@@ -120,7 +124,7 @@ class Sink:
     What a call gives back must be awaited at once.
     """
 
-    __slots__ = ("state", "watcher")
+    __slots__ = ("state", "task", "watcher")
 
     # False where only whole answers can be given, by `reply`.
     can_stream = True
@@ -128,6 +132,8 @@ class Sink:
     def __init__(self) -> None:
         self.state = SinkState.READY
         self.watcher: Watcher | None = None
+        # The asyncio.Task that writes the response, where it is not the invocation's own.
+        self.task: Any = None
 
     @property
     def done(self) -> bool:

@@ -29,16 +29,17 @@ SANS_IO += [f"sources/{path.name}" for path in (PACKAGE / "sources").glob("*.py"
 # room -> the rooms that it may import from; errors, foreign, records and sinks are open to all
 ROOMS = {
     "": {"adapter", "handlers", "runtime", "sources"},
-    "adapter": {"asgi", "config", "managed", "responders", "sources"},
+    "adapter": {"asgi", "calls", "config", "managed", "responders", "sources"},
     "responders": {"config", "sources"},
-    "managed": {"adapter"},
+    "managed": {"adapter", "asgi", "calls"},
+    "calls": {"adapter", "asgi"},
     "config": set(),
     "testing": {"adapter", "asgi", "local", "recognise", "runtime", "sources"},
     "asgi": {"sources"},
     "sources": set(),
     "runtime": {"recognise"},
     "recognise": {"adapter", "handlers"},
-    "handlers": {"config"},
+    "handlers": {"adapter", "calls", "config"},
     "local": set(),
     "packaging": {"runtime"},  # the loader, in a child process
     "cli": {"local", "packaging"},
@@ -113,7 +114,7 @@ def test_what_runs_on_lambda_is_the_standard_library_and_the_rooms_for_it() -> N
 def test_a_streaming_handler_pays_for_nothing_of_asgi_and_an_app_for_nothing_of_handlers() -> None:
     handler = fresh_interpreter("from asgi_stream import streaming_handler, pipeline, gzip_chunks, Prelude")
     assert {room_of(name) for name in handler if name.startswith("asgi_stream")} <= {
-        "", "config", "errors", "foreign", "handlers", "records", "sinks",
+        "", "calls", "config", "errors", "foreign", "handlers", "records", "sinks",
     }  # fmt: skip
     app = fresh_interpreter("from asgi_stream import StreamingAdapter")
     assert not {name for name in app if room_of(name) in ("handlers", "recognise")}

@@ -2,6 +2,9 @@
 
 Source: ASGI specification, "Lifespan Protocol". The app runs in a task of its own from startup to shutdown; the
 context variables that it sets at startup are those that requests see.
+
+A lifespan belongs to an app, not to an adapter: :class:`Lifespans` has one for each app object that functions call,
+whatever number of adapters they make for it.
 """
 
 from __future__ import annotations
@@ -21,10 +24,19 @@ if TYPE_CHECKING:
 
     from asgi_stream.asgi import ASGIApp
 
-__all__ = ["Lifespan"]
+__all__ = ["Lifespan", "Lifespans"]
 
 # How long an app that has failed may take to end, in seconds.
 GRACE = 0.2
+# How many apps that were first called in an invocation keep their lifespan. Only functions that make an app for each
+# event have more.
+MAX_LATE_APPS = 8
+TOO_MANY_APPS = (
+    "More than %d app objects have been called: the function makes a new one for each event. The oldest ones are shut "
+    "down. Make the app and its StreamingAdapter once, when the module is imported"
+)
+
+_UNSET = object()
 
 LIFESPAN_SPEC_VERSION = "2.0"
 ANSWERS = frozenset(
@@ -41,6 +53,7 @@ class Lifespan:
     def __init__(self, app: ASGIApp, mode: str) -> None:
         self.state: dict[str, Any] = {}
         self.variables = contextvars.copy_context()
+        self._before = self.variables.copy()
         self._app = app
         self._mode = mode
         self._task: asyncio.Task[None] | None = None
@@ -78,6 +91,17 @@ class Lifespan:
         elif answer[0] != "lifespan.startup.complete":
             await self._end()
             raise LifespanError(f"the app's startup failed: {answer[1] or 'it gave no reason'}")
+
+    def set_variables(self) -> None:
+        """Sets the context variables that startup has set, in the current context.
+
+        What the current context has set since is left as it is.
+        """
+        current = contextvars.copy_context()
+        for variable, value in self.variables.items():
+            before = self._before.get(variable, _UNSET)
+            if value is not before and current.get(variable, _UNSET) is before:
+                variable.set(value)
 
     async def shutdown(self) -> None:
         """Returns when the app has shut down. Raises LifespanError when that fails."""
@@ -125,6 +149,96 @@ class Lifespan:
             return answer.result()
         answer.cancel()
         return None if self._outbox.empty() else self._outbox.get_nowait()
+
+
+class _Home:
+    """One app's lifespan, and how many invocations are using it."""
+
+    __slots__ = ("app", "is_late", "lifespan", "starting", "users")
+
+    def __init__(self, app: ASGIApp, lifespan: Lifespan, starting: asyncio.Task[None], is_late: bool) -> None:
+        self.app = app  # kept, so that no other object gets its id
+        self.lifespan = lifespan
+        self.starting = starting
+        self.is_late = is_late
+        self.users = 0
+
+
+class Lifespans:
+    """The lifespans of the apps that functions call, on one event loop: one for each app object.
+
+    Made in the context in which the apps are to be started.
+    """
+
+    def __init__(self) -> None:
+        self._variables = contextvars.copy_context()
+        self._homes: dict[int, _Home] = {}
+        self._warned = False
+
+    @property
+    def running(self) -> bool:
+        """True while an app waits for its shutdown."""
+        return any(home.lifespan.running for home in self._homes.values())
+
+    async def startup(self, app: ASGIApp, mode: str) -> Lifespan:
+        """Starts an app, unless it has been started; returns its lifespan. Raises LifespanError."""
+        return (await self._started(app, mode, is_late=False)).lifespan
+
+    async def enter(self, app: ASGIApp, mode: str) -> Lifespan:
+        """Returns the lifespan of an app, started if it was not; :meth:`leave` follows. Raises LifespanError."""
+        home = await self._started(app, mode, is_late=True)
+        home.users += 1
+        return home.lifespan
+
+    async def leave(self, app: ASGIApp) -> None:
+        """The invocation no longer uses the app."""
+        if (home := self._homes.get(id(app))) is not None:  # None while the environment shuts down
+            home.users -= 1
+        await self._end_the_oldest()
+
+    async def _started(self, app: ASGIApp, mode: str, *, is_late: bool) -> _Home:
+        home = self._homes.get(id(app))
+        if home is None:
+            # Not in the context of the invocation that happens to be the first.
+            lifespan = self._variables.run(Lifespan, app, mode)
+            starting = asyncio.get_running_loop().create_task(lifespan.startup(), context=self._variables.copy())
+            starting.add_done_callback(_error_of)
+            home = self._homes[id(app)] = _Home(app, lifespan, starting, is_late)
+        try:
+            await asyncio.shield(home.starting)
+        except BaseException:
+            # A later call tries again. Where only this caller was cancelled, startup goes on for others.
+            if home.starting.done() and self._homes.get(id(app)) is home:
+                del self._homes[id(app)]
+            raise
+        return home
+
+    async def _end_the_oldest(self) -> None:
+        late = [home for home in self._homes.values() if home.is_late]
+        if len(late) <= MAX_LATE_APPS:
+            return
+        if not self._warned:
+            self._warned = True
+            log(logging.WARNING, TOO_MANY_APPS % MAX_LATE_APPS)
+        oldest = next((home for home in late if home.starting.done() and not home.users), None)
+        if oldest is not None:
+            del self._homes[id(oldest.app)]
+            try:
+                await oldest.lifespan.shutdown()
+            except LifespanError as error:
+                log(logging.WARNING, "An app that is no longer called could not be shut down", error)
+
+    async def shutdown(self) -> None:
+        """Shuts down all apps, the last started first. Raises LifespanError for the first that fails, after all."""
+        failure: LifespanError | None = None
+        while self._homes:
+            _, home = self._homes.popitem()
+            try:
+                await home.lifespan.shutdown()
+            except LifespanError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:

@@ -1,16 +1,17 @@
-"""What all handlers without ASGI have in common: no startup, no shutdown, threads for code that blocks."""
+"""What all handlers without ASGI have in common: threads for code that blocks, and the adapters that they may call."""
 
 from __future__ import annotations
 
-import contextvars
-
+from asgi_stream.calls import Environment
 from asgi_stream.config import load_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import contextvars
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
+    from asgi_stream.adapter import StreamingAdapter
     from asgi_stream.handlers.threads import Threads
 
     T = TypeVar("T")
@@ -27,32 +28,60 @@ class BaseHandler:
     Raises ConfigurationError for a setting that is not understood.
     """
 
-    wants_shutdown = False
-
     def __init__(self) -> None:
         config = load_config({})
         self.deadline_margin = config.deadline_margin
         self.workers = config.workers
         self.share_writes = config.share_writes
+        self._adapters: Sequence[StreamingAdapter] = ()
+        self._environment = Environment()
         self._threads: Threads | None = None
 
+    def adopt(self, adapters: Sequence[StreamingAdapter]) -> None:
+        """Takes the adapters that were made while the function's module was imported.
+
+        Their apps start with the execution environment, and their settings for the runtime count.
+        """
+        self._adapters = adapters
+        margins = [adapter.deadline_margin for adapter in adapters if adapter.deadline_margin is not None]
+        self.deadline_margin = max(margins, default=self.deadline_margin)
+        self.workers = max([self.workers, *(adapter.workers for adapter in adapters)])
+        self.share_writes = self.share_writes or any(adapter.share_writes for adapter in adapters)
+
+    @property
+    def wants_shutdown(self) -> bool:
+        """True while an app that the function calls waits for its shutdown."""
+        return self._environment.running
+
     async def startup(self) -> contextvars.Context:
-        """Returns the context variables that invocations see: those of the import."""
-        return contextvars.copy_context()
+        """Starts the apps of the function's adapters; returns the context variables that invocations see.
+
+        Raises LifespanError.
+        """
+        self._environment = Environment()
+        return await self._environment.startup(self._adapters)
 
     async def shutdown(self) -> None:
-        """Ends the threads that are idle."""
-        if self._threads is not None:
-            self._threads.close()
-            self._threads = None
+        """Shuts down the apps that the function has called, and ends idle threads. Raises LifespanError."""
+        try:
+            await self._environment.shutdown()
+        finally:
+            if self._threads is not None:
+                self._threads.close()
+                self._threads = None
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Calls ``function`` in a thread, with the context variables of the invocation."""
+        return await self.threads.run(function, *arguments)
+
+    @property
+    def threads(self) -> Threads:
+        """Those that the function runs in."""
         if self._threads is None:
             from asgi_stream.handlers.threads import Threads
 
             self._threads = Threads(MOST_THREADS, "asgi-stream-handler", with_loops=True)
-        return await self._threads.run(function, *arguments)
+        return self._threads
 
 
 def is_a(function: Callable[..., Any], *kinds: Callable[[object], bool]) -> bool:

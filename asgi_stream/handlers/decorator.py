@@ -10,6 +10,7 @@ import functools
 import inspect
 from logging import WARNING
 
+from asgi_stream.calls import Calls
 from asgi_stream.errors import ConfigurationError, HandlerError
 from asgi_stream.foreign import get, log, shown, text, type_name
 from asgi_stream.handlers.base import BaseHandler, is_a
@@ -80,10 +81,12 @@ class StreamingHandler(BaseHandler):
         """Answers one event through ``sink``. Raises what the function raises, and HandlerError."""
         response = ResponseStream(sink, self._content_type)
         sink.watcher = response
+        calls = Calls(self._environment, None)  # an adapter that the function calls cannot have its response
         try:
             await self._call(self, event, response, context)
             await response.finish()
         finally:
+            calls.close()
             response.fail(HandlerError("the invocation is over; its response takes nothing more"))
 
     async def _await(self, event: Any, response: ResponseStream, context: Any) -> None:

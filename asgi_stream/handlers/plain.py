@@ -1,14 +1,17 @@
 """Plain Lambda handlers, ``handler(event, context)``: one answer, which the function returns.
 
 As on AWS's own Python runtime the answer is JSON, and bytes are sent as they are. A function that is not ``async`` runs
-in a thread: it may use ``asyncio.run``, block for as long as it likes, and on Managed Instances run beside others.
+in a thread: it may use ``asyncio.run``, block for as long as it likes, and on Managed Instances run beside others. A
+function that calls an adapter streams (:mod:`asgi_stream.calls`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 
+from asgi_stream.calls import Calls
 from asgi_stream.foreign import of_type, plain_bytes, text, type_name
 from asgi_stream.handlers.base import BaseHandler, is_a
 
@@ -36,16 +39,32 @@ class PlainHandler(BaseHandler):
 
     async def invoke(self, event: Any, context: Any, sink: Sink) -> None:
         """Answers one event. Raises what the function raises, and TypeError for what is no JSON."""
-        if self._is_async:
-            result = await self._function(event, context)
-        else:
-            result = await self.in_thread(self._function, event, context)
-            if inspect.isawaitable(result):  # a decorator may hide that its function is async
+        calls = Calls(self._environment, sink)
+        try:
+            if self._is_async:
+                result = await self._function(event, context)
+            else:
+                result = await self._run_in_thread(calls, event, context)
+            if inspect.isawaitable(result):  # a call of an adapter; or a decorator hides that its function is async
                 result = await result
+            if await calls.finish(result):
+                return
+        finally:
+            calls.close()
         if of_type(result, bytes):
             await sink.reply(plain_bytes(result), "application/unknown")
         else:
             await sink.reply(to_json(result))
+
+    async def _run_in_thread(self, calls: Calls, event: Any, context: Any) -> Any:
+        thread = self.threads.start(self._function, event, context)
+        try:
+            return await self.threads.result(thread)
+        except asyncio.CancelledError:
+            if await calls.cancel():
+                # The function goes on where it called its adapter, and may have something to close.
+                await asyncio.wait((asyncio.wrap_future(thread),))
+            raise
 
 
 def to_json(result: object) -> bytes:

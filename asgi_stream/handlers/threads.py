@@ -36,6 +36,10 @@ class Threads:
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Calls ``function`` in a thread; returns and raises what it does."""
+        return await self.result(self.start(function, *arguments))
+
+    def start(self, function: Callable[..., T], *arguments: Any) -> Future[tuple[T, BaseException | None]]:
+        """Calls ``function`` in a thread; :meth:`result` waits for it."""
         variables = self._variables or contextvars.copy_context()
 
         # Returned, not raised: a future can hold no StopIteration, and must hold no SystemExit.
@@ -46,11 +50,16 @@ class Threads:
                 return None, error
 
         self._last = self._executor.submit(call)
-        result, error = await asyncio.wrap_future(self._last)
+        return self._last
+
+    @staticmethod
+    async def result(started: Future[tuple[T, BaseException | None]]) -> T:
+        """Waits for what :meth:`start` has begun; returns and raises what the function does."""
+        result, error = await asyncio.wrap_future(started)
         try:
             if error is not None:
                 raise error
-            return result  # type: ignore[no-any-return]
+            return result
         finally:
             del error  # it refers to this frame
 

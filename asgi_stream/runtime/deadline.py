@@ -94,7 +94,7 @@ class Countdown:
             self._sink.watcher.fail(self.error)
         self._task.cancel()
         self._timer = self._at(self._margin / 4, self._give_up)
-        self.error.__traceback__ = where_it_waits(self._task)
+        self.error.__traceback__ = where_it_waits(self._sink.task or self._task)
         log_exception("The invocation is cancelled; it was waiting here", self.error, self._request_id)
 
     def _give_up(self, _: object = None) -> None:

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AsgiStreamError, StreamClosed
-from asgi_stream.foreign import text
+from asgi_stream.foreign import of_type, text
 from asgi_stream.local.function_error import from_body, from_trailers
 from asgi_stream.local.prelude import INTEGRATION_RESPONSE, InvalidPrelude, ResponseDecoder, ResponseStart
 from asgi_stream.runtime.logs import log_exception
@@ -190,14 +190,20 @@ class Delivery(Sink):
 
     # What the execution environment calls
 
-    async def conclude(self, error: BaseException | None) -> None:
-        """The invocation has run, and raised ``error``: tells it as the runtime does."""
+    async def conclude(self, error: BaseException | None, *, is_closing: bool = False) -> None:
+        """The invocation has run and raised ``error``, which is reported as the runtime does.
+
+        With ``is_closing`` the environment has cancelled the app, which is not logged as a failure.
+        """
         if error is None and not self.done:
             error = RuntimeError("the handler returned without ending its response")
         try:
             if error is not None and not (self._lost is not None and stems_from(error, self._lost)):
                 self.raised = error
-                if self.done:
+                if is_closing and of_type(error, asyncio.CancelledError):
+                    if not self.done:
+                        await self.abort(error)
+                elif self.done:
                     log_exception("Failed after the response had ended; Lambda counts no error", error, self.request_id)
                 else:
                     log_exception("The invocation failed", error, self.request_id)

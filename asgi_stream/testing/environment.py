@@ -115,7 +115,7 @@ class ExecutionEnvironment:
         except BaseException as raised:
             # All of them: SystemExit and KeyboardInterrupt would leave the task and end the event loop.
             error = raised
-        await delivery.conclude(error)
+        await delivery.conclude(error, is_closing=self._closed)
 
     @property
     def closed(self) -> bool:

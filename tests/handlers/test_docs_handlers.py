@@ -11,6 +11,7 @@ import pytest
 
 from asgi_stream.recognise import as_handler
 from tests.node.test_node import DIFFERENCES
+from tests.support.events import function_url_event
 from tests.support.platforms import REPO
 from tests.support.wire import serve
 
@@ -45,8 +46,16 @@ async def test_the_code_runs(name: str, metadata: dict[str, Any], body: bytes, m
     assert api.answers[0].trailers == {}
 
 
+async def test_the_function_that_calls_an_adapter_runs() -> None:
+    module: dict[str, Any] = {}
+    exec(compile(CODE["wrapped.py"], "wrapped.py", "exec"), module)
+    api = await serve(as_handler(module["handler"]), {"source": "warmup"}, function_url_event())
+    assert api.answers[0].body == b'"warm"'
+    assert api.answers[1].content == b"Hello"
+
+
 def test_each_block_of_code_is_run() -> None:
-    assert len(CODE) == DOCUMENT.count("```python") == 3
+    assert len(CODE) == DOCUMENT.count("```python") == 4
 
 
 def test_each_difference_from_nodejs_stands_in_the_table() -> None:
