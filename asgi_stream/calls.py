@@ -180,7 +180,8 @@ class Calls:
         future: Future[tuple[Any, BaseException | None]] = Future()
 
         def start() -> None:  # in the context of the thread, which the app gets by it
-            task = self._loop.create_task(self._attempt(adapter, event, context))
+            # Not by the loop: the app may have set a task factory.
+            task = asyncio.Task(self._attempt(adapter, event, context), loop=self._loop)
             self._tasks.add(task)
             task.add_done_callback(end)
 

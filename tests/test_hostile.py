@@ -156,6 +156,15 @@ async def sync_transport(handler: Any) -> Outcome:
     return await asyncio.to_thread(use)
 
 
+async def called_by_a_function(handler: Any) -> Outcome:
+    """In default mode, by a function that calls the adapter in its thread."""
+
+    def function(event: Any, context: Any) -> Any:
+        return handler(event, context)
+
+    return await default_mode(function)
+
+
 RUNS: dict[str, Callable[[Any], Awaitable[Outcome]]] = {
     "default": default_mode,
     "Managed Instances": managed_instances,
@@ -164,9 +173,14 @@ RUNS: dict[str, Callable[[Any], Awaitable[Outcome]]] = {
 }
 
 
-@pytest.fixture(params=RUNS)
-def run(request: pytest.FixtureRequest) -> Callable[[Any], Awaitable[Outcome]]:
-    return RUNS[request.param]
+@pytest.fixture(params=RUNS.values(), ids=list(RUNS))
+def run(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(params=[*RUNS.values(), called_by_a_function], ids=[*RUNS, "called by a function"])
+def run_adapter(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 def adapter(bad: App, **options: Any) -> StreamingAdapter:
@@ -281,12 +295,12 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-async def test_an_error_before_the_response(run: Any, name: str) -> None:
+async def test_an_error_before_the_response(run_adapter: Any, name: str) -> None:
     async def bad(scope: Any, receive: Any, send: Any) -> None:
         error = ERRORS[name]()
         raise error
 
-    assert (await run(adapter(bad)))[:2] == (PAGE, "Hostile")
+    assert (await run_adapter(adapter(bad)))[:2] == (PAGE, "Hostile")
 
 
 @pytest.mark.parametrize("run", [default_mode, managed_instances])
@@ -478,8 +492,8 @@ async def check_messages(run: Any, name: str, swallows: bool) -> None:
 
 
 @pytest.mark.parametrize("name", SENT)
-async def test_messages(run: Any, name: str) -> None:
-    await check_messages(run, name, False)
+async def test_messages(run_adapter: Any, name: str) -> None:
+    await check_messages(run_adapter, name, False)
 
 
 @pytest.mark.parametrize("name", SENT)
@@ -907,7 +921,7 @@ def test_startups_that_fail_are_init_errors(name: str, error: str) -> None:
     assert json.loads(report.body)["errorType"] == error
 
 
-async def test_a_task_factory_of_the_apps_own(run: Any) -> None:
+async def test_a_task_factory_of_the_apps_own(run_adapter: Any) -> None:
     """The runtime's own tasks are not made by it. It fails in an invocation, and would in the next."""
 
     async def bad(scope: Any, receive: Any, send: Any) -> None:
@@ -917,11 +931,11 @@ async def test_a_task_factory_of_the_apps_own(run: Any) -> None:
             await send(START)
             await send({"type": "http.response.body", "body": b"whole"})
         finally:
-            if run not in (default_mode, managed_instances):  # the client's own tasks
+            if run_adapter in (transport, sync_transport):  # the client's own tasks
                 loop.set_task_factory(None)
 
     try:
-        outcome = await run(adapter(bad))
+        outcome = await run_adapter(adapter(bad))
     finally:
         asyncio.get_running_loop().set_task_factory(None)
     assert outcome == Outcome(b"whole")

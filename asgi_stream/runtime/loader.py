@@ -10,7 +10,7 @@ import importlib
 import sys
 
 from asgi_stream.errors import ConfigurationError
-from asgi_stream.foreign import MAX_TEXT, shown, text
+from asgi_stream.foreign import MAX_TEXT, get, shown, text
 from asgi_stream.runtime.reports import ErrorReport, describe
 
 TYPE_CHECKING = False
@@ -86,10 +86,11 @@ def load_handler(name: str) -> Handler:
 
     try:
         driven: Handler = as_handler(handler)
+        adopt, adapter = get(driven, "adopt"), sys.modules.get("asgi_stream.adapter")
+        if adopt is not None and adapter is not None:
+            adopt(adapter.adapters())  # all that were made by now, which is during the import
     except ConfigurationError as error:
         raise HandlerLoadError(f"Handler {name!r} cannot be used: {error}", "Runtime.HandlerNotFound") from None
     except BaseException as error:
         raise HandlerLoadError(f"Handler {name!r} cannot be used: {shown(error, MAX_TEXT)}", None) from error
-    if hasattr(driven, "adopt") and (adapter := sys.modules.get("asgi_stream.adapter")) is not None:
-        driven.adopt(adapter.adapters())  # all that were made by now, which is during the import
     return driven
