@@ -104,7 +104,7 @@ def test_what_it_says(built: Built) -> None:
     assert "data shop\n" in said
     assert "not compiled: greeting/template.py" in said
     assert "MB of 50 MB, unzipped" in said
-    assert "largest       asgi_stream 0." in said
+    assert "largest       asgi_stream 1." in said
     assert "AWS_LAMBDA_EXEC_WRAPPER=/var/task/asgi_stream/bootstrap" in said
     assert "warning" not in said
 
