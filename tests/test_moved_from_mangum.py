@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-import warnings
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -68,12 +68,15 @@ def raises() -> None:
 def handler(request: pytest.FixtureRequest) -> Iterator[Any]:
     # `from mangum import Mangum`, or `from asgi_stream import StreamingAdapter as Mangum`.
     adapter: Any = Mangum if request.param == "mangum" else StreamingAdapter
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Mangum asks for the event loop of the main thread
-        made = adapter(app)
+    # Mangum runs its app on the event loop that is set in the main thread, and closes none.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    made = adapter(app)
     yield made
     if request.param == "asgi-stream":
         made.close()
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def multi_value_alb(*arguments: Any, **options: Any) -> dict[str, Any]:
