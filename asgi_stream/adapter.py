@@ -47,6 +47,7 @@ def adapters() -> list[StreamingAdapter]:
     return list(_adapters.values())
 
 
+_ABSENT = object()
 TRACE_ID = b"x-amzn-trace-id"
 # In these, adapters hand event and context to an app, which therefore trusts them: Lambda Web Adapter, and
 # serverless-express. A client can send each of them.
@@ -97,7 +98,9 @@ def _trace_id(context: Any) -> bytes | None:
 
     The event's header cannot: it was there before Lambda decided. AWS's own runtime has it in the environment alone.
     """
-    trace = get(context, "trace_id", os.environ.get("_X_AMZN_TRACE_ID"))
+    trace = get(context, "trace_id", _ABSENT)
+    if trace is _ABSENT:
+        trace = os.environ.get("_X_AMZN_TRACE_ID")
     return trace.encode("latin-1", "replace") if type(trace) is str else None
 
 

@@ -87,7 +87,9 @@ class StreamingResponder(_Responder):
         sink: Sink,
         on_start: Callable[[Prelude], object] | None = None,
     ) -> None:
-        super().__init__(config, sink)
+        self._config = config
+        self._sink = sink
+        self.error_status = 0
         self._source = source
         # The sink's own, with nothing in between: this is the path of every message.
         self.put = sink.put  # type: ignore[method-assign]

@@ -1,8 +1,7 @@
 """How late the later messages of a burst are with `share_writes`: `python -m benchmarks.shared_writes`.
 
-Each message carries the time at which it was sent; after each burst the app computes for 20 ms, in Python, without a
-turn of the event loop, or does something else that keeps the loop from turning: messages after the first four wait for
-that turn.
+Each message carries the time at which it was sent. After each burst the app awaits a pause of 20 ms, or computes for
+20 ms without a turn of the event loop: then the messages after the first four wait for the end of it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from benchmarks.compare.runtimes import named
 from benchmarks.compare.started import started
 from benchmarks.compare.workloads import event
 
-KINDS = ("compute", "hash", "block", "await")
+KINDS = ("await", "compute")
 STAMP = 32  # bytes of a message
 
 
@@ -31,7 +30,7 @@ def late(setting: str, kind: str, bursts: int, messages: int, *, all_cores: bool
 
 
 def main() -> None:
-    """Prints one line for each kind of work behind the burst."""
+    """Prints some lines for each kind of work after the burst."""
     parser = argparse.ArgumentParser(prog="benchmarks.shared_writes")
     parser.add_argument("--bursts", type=int, default=500)
     parser.add_argument("--messages", type=int, default=50)
@@ -39,7 +38,7 @@ def main() -> None:
         "--all-cores", action="store_true", help="let the function use every core; by default it has one less"
     )
     options = parser.parse_args()
-    print("| share_writes | behind the burst | messages | p50 ms | p99 ms | most ms |\n|---|---|---|---|---|---|")
+    print("| share_writes | after the burst | messages | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|---|")
     for setting in ("off", "on"):
         for kind in KINDS:
             found = late(setting, kind, options.bursts, options.messages, all_cores=options.all_cores)

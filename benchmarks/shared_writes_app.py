@@ -1,34 +1,14 @@
-"""Bursts, and after each the app computes without a turn of the event loop: `/<kind>/<bursts>/<messages>`."""
+"""Bursts, and after each the app awaits a pause or computes without an await: `/<kind>/<bursts>/<messages>`."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from typing import Any
 
 from asgi_stream import StreamingAdapter
 
 BUSY = 0.02  # seconds after each burst
-DATA = bytes(4_000_000)
-
-
-def compute(over: float) -> None:
-    while time.monotonic() < over:
-        pass
-
-
-def hash_(over: float) -> None:
-    """A call into C that gives the interpreter's lock away."""
-    while time.monotonic() < over:
-        hashlib.sha256(DATA)
-
-
-def block(over: float) -> None:
-    time.sleep(over - time.monotonic())
-
-
-KINDS = {"compute": compute, "hash": hash_, "block": block}
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -41,7 +21,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         if kind == "await":
             await asyncio.sleep(BUSY)
         else:
-            KINDS[kind](time.monotonic() + BUSY)
+            over = time.monotonic() + BUSY
+            while time.monotonic() < over:
+                pass
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -189,6 +189,23 @@ async def test_a_reset_without_a_reply() -> None:
         await connection.send((b"y",))
 
 
+async def test_what_is_promised_goes_out_before_anything_else() -> None:
+    stream = MemoryStream(capacity=1_000)
+    connection = connection_to(stream)
+    await connection.begin(RESPONSE)
+    stream.take(3 - (stream._capacity or 0))
+    assert not connection.promise(b"promised ")
+    assert not connection.promise(b"and more ")
+    stream.take(1_000)
+    assert connection.direct is None
+    assert connection.try_send_small(b"now") == (b"now",)
+    assert connection.try_send((b"now",)) == (b"now",)
+    await connection.send((b"now",))
+    assert stream.written.endswith(b"promised and more now")
+    assert connection.promise(b"at once")
+    assert stream.writes[-1] == b"at once"
+
+
 async def test_a_connection_that_was_abandoned_opens_no_other() -> None:
     """In a process that a fork has made."""
     old, new = MemoryStream(), MemoryStream()

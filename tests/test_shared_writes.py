@@ -174,6 +174,13 @@ async def test_a_message_that_comes_later_takes_along_what_was_kept(monkeypatch:
     monkeypatch.setattr(shared_writes, "PAUSE", 0)
     await sink.write(b"late")
     assert stream.writes[-1] == chunk(b"kept") + chunk(b"late")
+    monkeypatch.setattr(shared_writes, "PAUSE", math.inf)
+    for number in range(FIRST - 1):  # a burst of which the late one was the first
+        await sink.write(b"%d" % number)
+        assert stream.writes[-1] == chunk(b"%d" % number)
+    before = len(stream.writes)
+    await sink.write(b"kept again")
+    assert len(stream.writes) == before
 
 
 @pytest.mark.usefixtures("endless_burst")

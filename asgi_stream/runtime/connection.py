@@ -46,7 +46,7 @@ class EarlyReply(ConnectionLost):
         self.reply = reply
 
 
-NO_REQUEST = ConnectionLost("the connection to the Runtime API is closed, or has no request open")
+NO_REQUEST = "the connection to the Runtime API is closed, or has no request open"
 
 
 class _Turn:
@@ -76,7 +76,7 @@ class Connection:
         self._turn: _Turn | None = None  # of the task that has it
         self._queue: deque[_Turn] = deque()
         self._rest: list[memoryview] = []  # bytes that are promised to the stream and not yet taken
-        self._over: ConnectionLost | None = NO_REQUEST  # why no more of a request can be sent
+        self._over: ConnectionLost | None = ConnectionLost(NO_REQUEST)  # why no more of a request can be sent
         self._whole = False  # the last part of the request has been handed over
         self.left_out = False  # a part of the request was cancelled before it was taken
         # The stream's own `send`, for small messages, while nothing has to go out before them; else None.
@@ -180,13 +180,13 @@ class Connection:
             try:
                 while (reply := parser.next_reply()) is None:
                     if stream is None:
-                        raise NO_REQUEST.with_traceback(None)
+                        raise ConnectionLost(NO_REQUEST)
                     parser.receive_data(await stream.read())
             except (OSError, ProtocolError) as error:
                 raise self._lost(turn, ConnectionLost(f"no reply from the Runtime API: {error}")) from error
             if turn is not self._turn:
-                raise NO_REQUEST.with_traceback(None)
-            self._over = NO_REQUEST
+                raise ConnectionLost(NO_REQUEST)
+            self._over = ConnectionLost(NO_REQUEST)
             if not reply.keep_alive:
                 self.close()
             return reply
@@ -210,7 +210,7 @@ class Connection:
             self._queue.append(turn)
             over = await turn.comes
             if over is None and turn is not self._turn:
-                over = NO_REQUEST  # closed since the turn has come
+                over = ConnectionLost(NO_REQUEST)  # closed since the turn has come
         if over is not None:
             raise over.with_traceback(None)  # else each raise would add to it, and keep what its frames hold
 
@@ -259,7 +259,7 @@ class Connection:
             except OSError as error:
                 raise await self._broken(turn, stream, error) from error
             if turn is not self._turn:
-                raise NO_REQUEST.with_traceback(None)
+                raise ConnectionLost(NO_REQUEST)
             # None for an informational reply, and for one of which a part has come: the server may still be reading.
             if not is_writable and (reply := await self._receive(turn, stream)) is not None:
                 raise self._lost(turn, EarlyReply(reply))
@@ -272,7 +272,7 @@ class Connection:
             raise self._lost(turn, lost) from error
         if turn is not self._turn:
             stream.close()
-            raise NO_REQUEST.with_traceback(None)
+            raise ConnectionLost(NO_REQUEST)
         self._stream = stream
         return stream
 
@@ -285,11 +285,11 @@ class Connection:
         except (OSError, ProtocolError) as error:
             raise self._lost(turn, ConnectionLost(f"no reply from the Runtime API: {error}")) from error
         if turn is not self._turn:
-            raise NO_REQUEST.with_traceback(None)
+            raise ConnectionLost(NO_REQUEST)
         return reply
 
     async def _broken(self, turn: _Turn, stream: Stream, error: OSError) -> ConnectionLost:
-        """Says why a write failed: a server that refuses a body may have answered before it hung up.
+        """Returns why a write failed: a server that refuses a body may have answered before it hung up.
 
         What has not come by then never comes, and is not waited for.
         """
@@ -318,7 +318,7 @@ class Connection:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-        self._over = error or NO_REQUEST
+        self._over = error or ConnectionLost(NO_REQUEST)
         self._pass_on(self._turn)
         self._rest = []
         self._parser = ReplyParser()

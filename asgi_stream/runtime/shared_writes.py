@@ -3,7 +3,7 @@
 A message costs a system call, and in a burst of small messages that is nearly all they cost. So the first messages of a
 burst leave at once, as without the setting. The later ones are kept and leave together, by the first of: 16 KiB; a
 message that comes 0.5 ms after the last write; the end or an error; the next turn of the event loop. Each message stays
-an HTTP chunk of its own. While an app computes and awaits nothing, the event loop has no turn, and the last messages of
+its own HTTP chunk. While an app computes and awaits nothing, the event loop has no turn, and the last messages of
 its burst wait.
 
 What is kept goes out before anything else: every method that writes takes it first. Messages are kept only while the
@@ -76,7 +76,7 @@ class SharingStream(ResponseStream):
                 self._connection.promise(_chunks([len(data), data]))
                 return self._guard(self._connection.send(()))
         kept = self._take()
-        is_lone = not kept and monotonic() - self._wrote_at >= PAUSE
+        is_first = monotonic() - self._wrote_at >= PAUSE
         size = len(data)
         if size <= SMALL:
             # As a burst's first messages are, and its later ones mostly: to be copied costs less than to be gathered.
@@ -84,7 +84,7 @@ class SharingStream(ResponseStream):
         else:
             left = self._connection.try_send((*kept, b"%x\r\n" % size, data, CRLF))
         self._wrote_at = monotonic()
-        self._quick = 0 if left else 1 if is_lone else self._quick + 1
+        self._quick = 0 if left else 1 if is_first else self._quick + 1
         return self._guard(self._connection.send(left)) if left else None
 
     def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
@@ -119,6 +119,6 @@ def _chunks(kept: list[int | Buffer]) -> bytes:
 
 
 def _let_be(task: asyncio.Task[None]) -> None:
-    """An error is raised by the next `send`, and is not to be logged as one that nobody has seen."""
+    """The next `send` raises the error. asyncio is not to log it as one that was never retrieved."""
     if not task.cancelled():
         task.exception()
