@@ -32,15 +32,13 @@ from asgi_stream.sinks import SinkState
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any, Protocol, TypeVar
+    from typing import Any, Protocol
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.http11 import Reply
     from asgi_stream.runtime.reports import ErrorReport
     from asgi_stream.runtime.requests import Invocation
     from asgi_stream.sinks import Sink
-
-    T = TypeVar("T")
 
     class Handler(Protocol):
         """What the runtime drives. All three run on the one event loop of the process.
@@ -353,12 +351,23 @@ def _bind(invocation: Invocation) -> None:
     logs.bind(invocation.request_id, invocation.tenant_id, invocation.trace_id)
 
 
-def _task(work: Coroutine[Any, Any, T], variables: contextvars.Context) -> asyncio.Task[T]:
+def _task(
+    work: Coroutine[Any, Any, BaseException | None], variables: contextvars.Context
+) -> asyncio.Task[BaseException | None]:
     """A task that has begun, where Python can do so: a handler that waits for nothing costs no turn of the loop."""
     loop = asyncio.get_running_loop()
     if sys.version_info >= (3, 12):
-        return asyncio.Task(work, loop=loop, context=variables, eager_start=True)
+        try:
+            return asyncio.Task(work, loop=loop, context=variables, eager_start=True)
+        except BaseException as error:  # asyncio cannot read the object that the handler awaits first
+            with contextlib.suppress(BaseException):
+                work.close()
+            return asyncio.Task(_returned(error), loop=loop, eager_start=True)
     return asyncio.Task(work, loop=loop, context=variables)
+
+
+async def _returned(error: BaseException) -> BaseException | None:
+    return error
 
 
 _json = json.JSONDecoder()

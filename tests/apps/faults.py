@@ -384,6 +384,13 @@ class Nonsense:
 
 async def awaits_nonsense(scope: Any, receive: Any, send: Any) -> None:
     await send(START)
+    await asyncio.sleep(0)
+    await Nonsense()
+
+
+async def awaits_nonsense_first(scope: Any, receive: Any, send: Any) -> None:
+    await send(START)
+    await send(part(b"some"))
     await Nonsense()
 
 
@@ -421,6 +428,7 @@ APPS: dict[str, Callable[[Any, Any, Any], Awaitable[None]]] = {
         sends_bytes_of_another_length,
         replaces_stdout,
         awaits_nonsense,
+        awaits_nonsense_first,
     )
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -128,6 +129,22 @@ async def test_an_app_that_awaits_what_asyncio_cannot_read() -> None:
         output = await end(running)
     assert "wanted to end the process; it goes on" in output
     assert "in awaits_nonsense" in output
+
+
+async def test_an_app_that_awaits_such_a_thing_first() -> None:
+    """Where Python begins tasks at once, 3.12 and newer, what asyncio raises is the error, without a wait.
+
+    Up to 3.13 that is a SystemError: asyncio goes on with the exception set.
+    """
+    async with process(HANDLER) as running:
+        await running.api.idle()
+        event = json.dumps(function_url_event(path="/awaits-nonsense-first")).encode()
+        invocation = await running.api.invoke(event, deadline_ms=int((time.time() + 0.5) * 1_000))
+        answer = await invocation.collect()
+        assert content(answer) == b"some"
+        expected = ("SystemExit", "SystemError") if sys.version_info >= (3, 12) else ("DeadlineExceeded",)
+        assert (answer.error or {}).get("errorType") in expected
+        await end(running)
 
 
 async def test_an_app_that_swallows_its_cancellation_when_the_environment_ends() -> None:
