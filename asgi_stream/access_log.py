@@ -14,10 +14,11 @@ import sys
 import time
 
 from asgi_stream.errors import DeadlineExceeded, StatusError
+from asgi_stream.foreign import get, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Mapping
     from typing import Any
 
     from asgi_stream.responders import StreamingResponder
@@ -48,6 +49,8 @@ class AccessRecord:
     def __init__(self, form: str, scope: Mapping[str, Any], context: Any) -> None:
         global _is_first
         self._form = form
+        # Read now: the scope is the app's to change.
+        self._method, self._path = scope["method"][:MAX_TEXT], scope["path"][:MAX_TEXT]
         self._scope = scope
         self._context = context
         self._cold_start, _is_first = _is_first, False
@@ -92,7 +95,7 @@ class AccessRecord:
 
     def fail(self, error: BaseException) -> None:
         """The invocation has failed with ``error``."""
-        self._error = type(error).__name__[:MAX_TEXT]
+        self._error = type_name(error)[:MAX_TEXT]
         self._end = "deadline" if isinstance(error, DeadlineExceeded) else "error"
 
     def close(self) -> None:
@@ -108,21 +111,21 @@ class AccessRecord:
             try:
                 stream.write(text + "\n")
                 stream.flush()
-            except (AttributeError, OSError, ValueError):
-                continue  # the app has closed it
+            except BaseException:  # noqa: S112 - there is nowhere to log it
+                continue  # the app has closed or replaced it
             return
 
     def _fields(self) -> dict[str, object]:
         now = time.perf_counter()
         # Starlette and FastAPI leave the route there; its path is a template, such as /items/{id}.
-        route = _text_of(lambda: self._scope["route"].path)
+        route = _text(get(self._scope.get("route"), "path"))
         fields: dict[str, object] = {
             "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "level": "INFO",
             "type": "asgi_stream.access",
-            "requestId": _text_of(lambda: self._context.aws_request_id),
-            "method": self._scope["method"][:MAX_TEXT],
-            "path": self._scope["path"][:MAX_TEXT],
+            "requestId": _text(get(self._context, "aws_request_id")),
+            "method": self._method,
+            "path": self._path,
             "route": route,
             "status": self._status,
             "timeToFirstByteMs": _milliseconds(self._first_byte and self._first_byte - self._began),
@@ -165,10 +168,5 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 3)
 
 
-def _text_of(read: Callable[[], object]) -> str | None:
-    """The text that an object of another party holds, None where it holds none."""
-    try:
-        value = read()
-    except Exception:
-        return None
+def _text(value: object) -> str | None:
     return value[:MAX_TEXT] if type(value) is str else None

@@ -19,7 +19,7 @@ from asgi_stream.asgi.lifespan import Lifespan
 from asgi_stream.asgi.scope import http_scope
 from asgi_stream.config import load_config
 from asgi_stream.errors import AnswerTooLarge, ConfigurationError, StatusError, UnknownEventError
-from asgi_stream.foreign import get, log, shown, text
+from asgi_stream.foreign import get, log, of_type, plain_str, shown, text
 from asgi_stream.responders import BufferedResponder, StreamingResponder
 from asgi_stream.sources import NOT_HTTP, can_stream, check_source, find_source
 from asgi_stream.sources.request import with_host
@@ -83,13 +83,12 @@ def names_its_root_path(app: Any) -> bool:
 
     Middleware holds its app as ``app``, as a rule. Never raises.
     """
-    with contextlib.suppress(BaseException):  # the attributes are the app's code
-        for _ in range(MAX_WRAPPERS):
-            root_path = getattr(app, "root_path", None)
-            # Flask and Quart have a folder under this name, and an import_name.
-            if isinstance(root_path, str) and root_path.strip("/") and getattr(app, "import_name", None) is None:
-                return True
-            app = getattr(app, "app", None)
+    for _ in range(MAX_WRAPPERS):
+        root_path = get(app, "root_path")
+        # Flask and Quart have a folder under this name, and an import_name.
+        if of_type(root_path, str) and plain_str(root_path).strip("/") and get(app, "import_name") is None:
+            return True
+        app = get(app, "app")
     return False
 
 
@@ -119,7 +118,7 @@ class StreamingAdapter:
       ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form),
       unless the app names its own, as ``FastAPI(root_path=…)`` does. What a path check sees, and what links lack, is
       in docs/settings.md.
-    - ``custom_domain_stage``: False says that an HTTP API's path has no stage on a domain of your own, so that none is
+    - ``custom_domain_stage``: False means that an HTTP API's path has no stage on a domain of your own, so that none is
       stripped from it there; True by default.
     - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
     - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
@@ -331,7 +330,9 @@ class StreamingAdapter:
         except BaseException as error:
             if record is not None:
                 record.fail(cycle.failure or error)
-            if sink.done or source.name == NOT_HTTP:
+            # The page that the client would get, by its status, may count as an error.
+            status = buffered.status if cycle.has_page else 500
+            if sink.done or source.name == NOT_HTTP or status in self.config.error_status_codes:
                 raise
             sink.note(error)
             log(logging.ERROR, "The app failed; its client gets a page of status 500", error)

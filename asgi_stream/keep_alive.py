@@ -26,7 +26,7 @@ __all__ = ["COMMENT", "KeepAlive"]
 COMMENT = b": keep-alive\n\n"
 # An event ends in an empty line. A carriage return alone may be half of a line end, so it ends nothing here.
 EVENT_ENDS = (b"\n\n", b"\n\r\n")
-LONGEST_END = 3
+MAX_END = 3
 
 
 class KeepAlive:
@@ -61,7 +61,7 @@ class KeepAlive:
 
     def _watched_put(self, data: Buffer) -> Awaitable[None] | None:
         if data:
-            self._tail = (self._tail + bytes(data[-LONGEST_END:]))[-LONGEST_END:]
+            self._tail = (self._tail + bytes(data[-MAX_END:]))[-MAX_END:]
         self._last = self._loop.time()
         sending = self._put(data)
         return None if sending is None else self._wait(sending)

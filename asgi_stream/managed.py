@@ -1,7 +1,7 @@
 """Calls of an adapter outside of our runtime: by AWS's own Python runtime, in scripts and in tests.
 
 Calls come one after another and return a dict. Each app has one event loop and one lifespan, from its first call on,
-whatever number of adapters is made for it; they end with ``close()`` or with the process.
+however many adapters are made for it; they end with ``close()`` or with the process.
 """
 
 from __future__ import annotations

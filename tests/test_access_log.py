@@ -183,6 +183,34 @@ async def test_objects_of_others_break_no_record(capsys: pytest.CaptureFixture[s
     assert len(records(capsys)) == 1
 
 
+async def test_an_app_that_changes_its_scope(capsys: pytest.CaptureFixture[str]) -> None:
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        scope["path"] = 7
+        del scope["method"]
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    adapter = StreamingAdapter(bare, lifespan="off", access_log="json")
+    (record,) = await recorded(capsys, function_url_event(path="/asked"), adapter=adapter)
+    assert (record["method"], record["path"]) == ("GET", "/asked")
+
+
+class Exiting:
+    def write(self, text: str) -> None:
+        raise SystemExit(1)
+
+    def flush(self) -> None:
+        raise SystemExit(1)
+
+
+async def test_a_stdout_that_exits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout", Exiting())
+    api = await serve(StreamingAdapter(app, access_log="json"), function_url_event(path="/items/1"))
+    monkeypatch.undo()
+    assert (api.answers[0].content, api.answers[0].trailers) == (b"onethree", {})
+    assert '"path":"/items/1"' in capsys.readouterr().err
+
+
 async def test_a_stdout_that_is_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdout", None)
     api = await serve(StreamingAdapter(app, access_log="json"), function_url_event(path="/items/1"))

@@ -68,6 +68,15 @@ async def stream(status: int) -> StreamingResponse:
     return StreamingResponse(body(), status_code=status)
 
 
+@app.get("/raises")
+async def raises() -> None:
+    raise ValueError("boom")
+
+
+async def raising(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError("boom")
+
+
 class TestPassThrough:
     @pytest.mark.parametrize("event", [SQS, {"source": "aws.events"}, [1, 2], "ping", None, 1.5])
     async def test_an_event_that_is_not_a_request_is_posted_to_the_route(self, event: Any) -> None:
@@ -158,6 +167,16 @@ class TestErrorStatusCodes:
         api = await serve(StreamingAdapter(app, error_status_codes=[503]), alb_event(target="/pages/503"))
         assert api.answers[0].kind == "error"
         assert json.loads(api.answers[0].body)["errorType"] == "StatusError"
+
+    @pytest.mark.parametrize(("codes", "fails"), [("500-599", True), ("500", True), ("503", False)])
+    @pytest.mark.parametrize("app", [app, raising], ids=["with a page", "without a page"])
+    async def test_a_buffered_app_that_raises(self, app: Any, codes: str, fails: bool) -> None:
+        """Its page would have status 500: where that counts as an error, the app's own error takes its place."""
+        api = await serve(StreamingAdapter(app, error_status_codes=codes), alb_event(target="/raises"))
+        if fails:
+            assert (api.answers[0].kind, json.loads(api.answers[0].body)["errorType"]) == ("error", "ValueError")
+        else:
+            assert (api.answers[0].kind, json.loads(api.answers[0].body)["statusCode"]) == ("response", 500)
 
     async def test_an_app_that_raises_is_reported_by_its_own_error(self) -> None:
         api = await serve(StreamingAdapter(app, error_status_codes="500"), function_url_event("POST", "/events"))

@@ -4,7 +4,7 @@ Source: ASGI specification, "Lifespan Protocol". The app runs in a task of its o
 context variables that it sets at startup are those that requests see.
 
 A lifespan belongs to an app, not to an adapter: :class:`Lifespans` has one for each app object that functions call,
-whatever number of adapters they make for it.
+however many adapters they make for it.
 """
 
 from __future__ import annotations
