@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import os
+import sys
 import tempfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import settings
 from asgi_stream.runtime.deadline import Countdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
 # It has a virtual environment for itself, and is run by scripts/differential.
 collect_ignore = ["differential"]
@@ -85,6 +87,17 @@ def time_runs_out(steps: list[tuple[float, Callable[[], None]]]) -> Callable[[],
             step()
 
     return tell_and_cancel
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """No function that starts in the test is traced. (pytest-cov's own mark leaves the tracer of xdist's processes.)"""
+    trace, of_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    yield
+    threading.settrace(of_threads)
+    sys.settrace(trace)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from asgi_stream import foreign
 from asgi_stream.foreign import error_lines, stack_lines, stack_of, traceback_of
-from tests.support.hostile import RAISED, at_an_illegal_position, behaviours, class_members, make_error, members
+from tests.support.hostile import (
+    RAISED,
+    UNTRACED,
+    at_an_illegal_position,
+    behaviours,
+    class_members,
+    make_error,
+    members,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +120,7 @@ def test_a_position_that_is_not_in_the_code() -> None:
     assert printed(error).endswith("ValueError: told\n")
 
 
+@UNTRACED
 def test_a_line_number_that_there_is_not() -> None:
     error = ValueError("told").with_traceback(types.TracebackType(None, sys._getframe(), 1 << 20, -1))
     assert foreign.get(error.__traceback__, "tb_lineno", 7) is None
@@ -137,6 +146,7 @@ def frame_of(**changes: Any) -> types.FrameType:
     return types.FunctionType(generate.__code__.replace(**changes), {})().gi_frame  # type: ignore[no-any-return]
 
 
+@UNTRACED
 @pytest.mark.parametrize("kind", [str, Name], ids=["str", "Name"])
 @pytest.mark.parametrize("file", ["app.py", "a\0b.py"])
 def test_names_of_files_and_functions(file: str, kind: type[str]) -> None:
@@ -145,6 +155,7 @@ def test_names_of_files_and_functions(file: str, kind: type[str]) -> None:
     assert line == f'  File "{file}", line {frame.f_lineno}, in handler\n'
 
 
+@UNTRACED
 def test_code_without_a_table_of_positions() -> None:
     frame = frame_of(co_linetable=b"", co_filename="app.py", co_firstlineno=3)
     (line,) = stack_lines(stack_of([frame]))

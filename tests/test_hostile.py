@@ -26,7 +26,15 @@ from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.loop import Runtime
 from asgi_stream.testing import LambdaRefused, LambdaTransport, SyncLambdaTransport, exchange
 from tests.support.events import function_url_event
-from tests.support.hostile import RAISED, at_an_illegal_position, class_members, make_class, make_error, members
+from tests.support.hostile import (
+    RAISED,
+    UNTRACED,
+    at_an_illegal_position,
+    class_members,
+    make_class,
+    make_error,
+    members,
+)
 from tests.support.memory import connects_to
 from tests.support.wire import FakeRuntimeApi, Received, serve
 
@@ -294,6 +302,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 }
 
 
+@UNTRACED
 @pytest.mark.parametrize("name", ERRORS)
 async def test_an_error_before_the_response(run_adapter: Any, name: str) -> None:
     async def bad(scope: Any, receive: Any, send: Any) -> None:
@@ -303,6 +312,7 @@ async def test_an_error_before_the_response(run_adapter: Any, name: str) -> None
     assert (await run_adapter(adapter(bad)))[:2] == (PAGE, "Hostile")
 
 
+@UNTRACED
 @pytest.mark.parametrize("run", [default_mode, managed_instances])
 @pytest.mark.parametrize("name", ERRORS)
 async def test_an_error_in_mid_stream(run: Any, name: str) -> None:
@@ -315,6 +325,7 @@ async def test_an_error_in_mid_stream(run: Any, name: str) -> None:
     assert (await run(adapter(bad)))[:2] == (b"some", "Hostile")
 
 
+@UNTRACED
 @pytest.mark.parametrize("name", ERRORS)
 async def test_an_error_after_the_end(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def bad(scope: Any, receive: Any, send: Any) -> None:
@@ -794,6 +805,7 @@ WAITS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], list[str]]] = {
 }
 
 
+@UNTRACED
 @pytest.mark.parametrize("run", [default_mode, managed_instances])
 @pytest.mark.parametrize("name", WAITS)
 @pytest.mark.filterwarnings("ignore:coroutine 'Event.wait' was never awaited")

@@ -7,10 +7,14 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# For tests that run code which coverage's tracer cannot follow: it raises, or ends the process.
+UNTRACED = pytest.mark.usefixtures("untraced")
 
 RAISED: tuple[type[BaseException], ...] = (
     ValueError,
