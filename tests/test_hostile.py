@@ -1044,6 +1044,6 @@ def test_anything_anywhere(way: str, place: str, members: Any, of_the_class: Any
         assert outcome[:2] == (PAGE if place == "raised" else b"some", "Hostile")
     elif place in ("body", "name", "value", "status", "type", "headers", "sent", "more_body"):
         assert outcome.error in (None, "AppError")
-        assert outcome.content in (b"some", b"x-a", b"", b"x", PAGE)
+        assert outcome.content in (b"some", b"x-a", b"", b"x", b"bytes", PAGE)
     elif place in ("logged", "added to a log"):
         assert outcome == Outcome(b"some")
