@@ -23,7 +23,9 @@ from asgi_stream import Prelude, StreamingAdapter, pipeline, streaming_handler
 from asgi_stream.recognise import as_handler
 from asgi_stream.runtime import bootstrap, logs
 from asgi_stream.runtime.connection import Connection
+from asgi_stream.runtime.deadline import BlockWatch
 from asgi_stream.runtime.loop import Runtime
+from asgi_stream.sources import function_url
 from asgi_stream.testing import LambdaRefused, LambdaTransport, SyncLambdaTransport, exchange
 from tests.support.events import function_url_event
 from tests.support.hostile import (
@@ -44,6 +46,14 @@ if TYPE_CHECKING:
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_the_watch() -> Iterator[None]:
+    """Each runtime would leave a thread that sleeps until the deadline."""
+    with mock.patch.object(BlockWatch, "add"):
+        yield
+
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200}
 PAGE = b"Internal Server Error"
@@ -80,8 +90,13 @@ def _outcome(answer: Received) -> Outcome:
 EVENTS = (function_url_event(path="/bad"), function_url_event(path="/good"))
 
 
-async def default_mode(handler: Any, **fields: str) -> Outcome:
-    api = FakeRuntimeApi(*EVENTS, headers=fields)
+def _fields() -> dict[str, str]:
+    """Lambda sends a deadline with each event."""
+    return {"Lambda-Runtime-Deadline-Ms": str(int((time.time() + 3600) * 1000))}
+
+
+async def default_mode(handler: Any) -> Outcome:
+    api = FakeRuntimeApi(*EVENTS, headers=_fields())
     bad, good = (await serve(as_handler(handler), api=api)).answers
     assert _outcome(good) == Outcome(b"good")
     return _outcome(bad)
@@ -100,7 +115,7 @@ class Slot(FakeRuntimeApi):
             self.over.set()
 
 
-async def managed_instances(handler: Any, **fields: str) -> Outcome:
+async def managed_instances(handler: Any) -> Outcome:
     """Beside a stream of another slot, which goes on."""
     handler = as_handler(handler)
     begun, goes_on = asyncio.Event(), asyncio.Event()
@@ -118,7 +133,7 @@ async def managed_instances(handler: Any, **fields: str) -> Outcome:
             await goes_on.wait()
             return await sink.end(b"two")  # type: ignore[no-any-return]
 
-    healthy, other = Slot(function_url_event(path="/healthy")), Slot(*EVENTS, headers=fields)
+    healthy, other = Slot(function_url_event(path="/healthy")), Slot(*EVENTS, headers=_fields())
     connections = [Connection("host:1", connects_to(api)) for api in (healthy, other)]
     ends = [asyncio.ensure_future(api.over.wait()) for api in (other, healthy)]
     serving = asyncio.ensure_future(Runtime(Both(), *connections, managed_instances=True).serve())
@@ -173,6 +188,11 @@ async def called_by_a_function(handler: Any) -> Outcome:
     return await default_mode(function)
 
 
+async def with_a_record(handler: Any) -> Outcome:
+    """In default mode, by an adapter that watches what its app sends."""
+    return await default_mode(adapter(handler.app, access_log="json", event_stream_keep_alive=60))
+
+
 RUNS: dict[str, Callable[[Any], Awaitable[Outcome]]] = {
     "default": default_mode,
     "Managed Instances": managed_instances,
@@ -186,7 +206,10 @@ def run(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.fixture(params=[*RUNS.values(), called_by_a_function], ids=[*RUNS, "called by a function"])
+@pytest.fixture(
+    params=[*RUNS.values(), called_by_a_function, with_a_record],
+    ids=[*RUNS, "called by a function", "with a record"],
+)
 def run_adapter(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -338,6 +361,24 @@ async def test_an_error_after_the_end(name: str, capsys: pytest.CaptureFixture[s
     log = capsys.readouterr().err
     assert "Failed after the response had ended; Lambda counts no error\n" in log
     assert "Hostile" in log
+
+
+@UNTRACED
+@pytest.mark.parametrize("name", ERRORS)
+async def test_an_error_of_an_event_source(name: str) -> None:
+    """Of the user's own, when the app sends its start."""
+
+    def to_prelude(status: int, headers: Any) -> Prelude:
+        if status == 201:
+            error = ERRORS[name]()
+            raise error
+        return Prelude(status, {})
+
+    async def bad(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "status": 201})
+
+    source = types.SimpleNamespace(**{**vars(function_url), "name": "own", "to_prelude": to_prelude})
+    assert (await default_mode(adapter(bad, event_sources=[source])))[:2] == (PAGE, "Hostile")
 
 
 @pytest.mark.parametrize("name", ["__str__ raises SystemExit", "a subclass of SystemExit", "an illegal position"])
@@ -822,8 +863,7 @@ async def test_where_an_app_waits_at_its_deadline(
         asyncio.get_running_loop().call_soon(time_runs_out)
         await Compiled(frame, awaited)
 
-    due = str(int((time.time() + 3600) * 1000))
-    outcome = await run(adapter(bad), Lambda_Runtime_Deadline_Ms=due)
+    outcome = await run(adapter(bad))
     assert outcome[:2] == (b"some", "DeadlineExceeded")
     (record,) = [text for text in logged if "it was waiting here" in text]
     places = [record.index(place) for place in (", in bad\n", *told)]
@@ -876,8 +916,7 @@ def test_attributes_of_a_handler(name: str, how: str, what: object) -> None:
     elif what == "of a broken class":
         what = make_class(int, {}, dict.fromkeys(("__eq__", "__hash__"), ("raises", SystemExit)))(1)
     handler = _of_a_handler(name, how, what)
-    due = str(int((time.time() + 3600) * 1000))
-    api = FakeRuntimeApi(*EVENTS, headers={"Lambda-Runtime-Deadline-Ms": due})
+    api = FakeRuntimeApi(*EVENTS, headers=_fields())
 
     async def run() -> int:
         unused = Connection("host:1", connects_to())

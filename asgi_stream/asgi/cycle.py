@@ -140,10 +140,10 @@ class HttpCycle:
 
     def _comes_of_the_deadline(self, error: BaseException) -> bool:
         """True for what `send` has raised for the deadline, and for the cancellation of an event stream."""
-        raised = (self._lost, self._failure if isinstance(self._failure, DeadlineExceeded) else None)
+        raised = (self._lost, self._failure if of_type(self._failure, DeadlineExceeded) else None)
         if any(cause is not None and stems_from(error, cause) for cause in raised):
             return True
-        return self.may_be_left_open and issubclass(type(error), asyncio.CancelledError)
+        return self.may_be_left_open and of_type(error, asyncio.CancelledError)
 
     def _close_event_stream(self) -> None:
         """From now on `send` raises, where a task waits in it for a slow reader too."""

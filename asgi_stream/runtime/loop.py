@@ -305,7 +305,7 @@ class Runtime:
             return error
         if countdown.error is not None and of_type(error, asyncio.CancelledError):
             return countdown.error
-        if isinstance(error, DeadlineExceeded) and error is not countdown.error:
+        if of_type(error, DeadlineExceeded) and error is not countdown.error:
             log_exception("The invocation failed", error, invocation.request_id)
         elif error is None and sink.watcher is not None and sink.watcher.left_open:
             log("INFO", CLOSED, invocation.request_id)
