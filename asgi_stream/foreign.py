@@ -14,12 +14,14 @@ import types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
     from typing import Any, TypeGuard, TypeVar
 
     T = TypeVar("T")
 
 __all__ = [
+    "cancel",
     "cause_of",
     "context_of",
     "error_lines",
@@ -138,6 +140,12 @@ def get(value: object, name: str, default: Any = None) -> Any:
         return getattr(value, name, default)
     except BaseException:
         return default
+
+
+def cancel(task: asyncio.Future[Any]) -> None:
+    """Cancels a task. Its class may be the app's own, and so may be that of what it awaits, which is cancelled too."""
+    with contextlib.suppress(BaseException):
+        task.cancel()
 
 
 # Exceptions

@@ -870,6 +870,38 @@ async def test_where_an_app_waits_at_its_deadline(
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("run", [default_mode, managed_instances])
+@pytest.mark.parametrize("raised", [ValueError, SystemExit])
+async def test_a_task_of_a_class_of_the_apps_own_at_its_deadline(
+    run: Any, raised: type[BaseException], time_runs_out: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(logs._own, "_output", types.SimpleNamespace(write=lambda text, *_: logged.append(text)))
+
+    class Odd(asyncio.Task[Any]):
+        __bool__ = get_coro = _raise(raised)
+
+        def cancel(self, msg: Any = None) -> bool:
+            super().cancel()
+            raise raised
+
+    async def bad(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(part(b"some"))
+        asyncio.get_running_loop().call_soon(time_runs_out)
+        await asyncio.Event().wait()
+
+    handler = adapter(bad)
+
+    async def function(event: Any, context: Any) -> Any:
+        return await Odd(handler(event, context), loop=asyncio.get_running_loop())
+
+    outcome = await run(function)
+    assert outcome[:2] == (b"some", "DeadlineExceeded")
+    (record,) = [text for text in logged if "it was waiting here" in text]
+    assert UNREADABLE.replace("Compiled", "Odd").format(raised.__name__) in record
+
+
 # What a handler is
 
 

@@ -17,7 +17,7 @@ import contextlib
 
 from asgi_stream.asgi.response import BODY, CUT_OFF, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError, DeadlineExceeded, StreamClosed, stems_from
-from asgi_stream.foreign import of_type
+from asgi_stream.foreign import cancel, of_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class HttpCycle:
             self._responder.cut_short()
             blocked, self._blocked = self._blocked, None
             for task in blocked or ():
-                task.cancel()
+                cancel(task)
 
     @property
     def _held_back(self) -> bool:
