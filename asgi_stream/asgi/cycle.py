@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE", "PAGE_HEADERS", "HttpCycle"]
 
+FILE_CANCELLED = "the send of a file was cancelled before its end: the response is not whole"
+FILE_CUT_OFF = f"{CUT_OFF}: a file has been sent in part"
 PAGE = b"Internal Server Error"
 PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(PAGE)))
 
@@ -264,7 +266,12 @@ class HttpCycle:
             if isinstance(step, Body):
                 data = step.data
             elif not step.silent:
-                await self._responder.send_file(step.path, step.promised)
+                try:
+                    await self._responder.send_file(step.path, step.promised)
+                except asyncio.CancelledError:
+                    # To the machine the file has been sent.
+                    self.fail(DeadlineExceeded(FILE_CUT_OFF) if self._expired else AppError(FILE_CANCELLED))
+                    raise
             await (self._responder.write if self._held_back else self._responder.end)(data)
             self._whole = True
         finally:
