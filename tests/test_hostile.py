@@ -214,9 +214,11 @@ def run_adapter(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def adapter(bad: App, **options: Any) -> StreamingAdapter:
+def adapter(bad: App, starts: App | None = None, **options: Any) -> StreamingAdapter:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] == "/good":
+        if starts is not None and scope["type"] == "lifespan":
+            await starts(scope, receive, send)
+        elif scope["path"] == "/good":
             await send(START)
             await send({"type": "http.response.body", "body": b"good"})
         else:
@@ -1027,10 +1029,10 @@ async def test_a_task_factory_of_the_apps_own(run_adapter: Any) -> None:
 # Anything, anywhere
 
 PLACES = ("raised", "raised in mid-stream", "sent", "body", "name", "value", "status", "type", "more_body", "headers",
-          "returned", "written", "logged", "added to a log", "awaited")  # fmt: skip
+          "path", "startup", "returned", "written", "logged", "added to a log", "awaited")  # fmt: skip
 BASES: dict[str, type] = {
     "raised": Exception, "raised in mid-stream": SystemExit, "sent": dict, "body": bytes, "name": bytes, "value": bytes,
-    "status": int, "type": str, "headers": list, "returned": dict, "written": str,
+    "status": int, "type": str, "path": str, "startup": str, "headers": list, "returned": dict, "written": str,
 }  # fmt: skip
 ARGUMENTS: dict[type, tuple[Any, ...]] = {
     dict: ({"type": "http.response.body", "body": b"x", "more_body": True},),
@@ -1069,6 +1071,8 @@ def _app(place: str, thing: Any) -> App:
             start[place] = thing
         if place in ("body", "more_body"):
             body[place] = thing
+        if place == "path":
+            body = {"type": "http.response.pathsend", "path": thing}
         await send(start)
         await send(thing if place == "sent" else body)
         if place == "raised in mid-stream":
@@ -1088,7 +1092,23 @@ def _handler(place: str, thing: Any) -> Any:
             await response.write(thing if event["rawPath"] == "/bad" else b"good")
 
         return handler
+    if place == "startup":
+        return adapter(_app(place, thing), _starts(thing), lifespan="auto")
     return adapter(_app(place, thing))
+
+
+def _starts(thing: Any) -> App:
+    """A lifespan whose messages are made of ``thing``."""
+
+    async def lifespan(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for message in ({"type": thing}, {"type": "lifespan.startup.complete", "message": thing}):
+            with contextlib.suppress(Exception):
+                await send(message)
+        await receive()
+        await send({"type": "lifespan.shutdown.complete", "message": thing})
+
+    return lifespan
 
 
 @contextlib.contextmanager
@@ -1116,5 +1136,7 @@ def test_anything_anywhere(way: str, place: str, members: Any, of_the_class: Any
     elif place in ("body", "name", "value", "status", "type", "headers", "sent", "more_body"):
         assert outcome.error in (None, "AppError")
         assert outcome.content in (b"some", b"x-a", b"", b"x", PAGE)
-    elif place in ("logged", "added to a log"):
+    elif place == "path":
+        assert outcome[:2] == (b"", "FileNotFoundError")
+    elif place in ("startup", "logged", "added to a log"):
         assert outcome == Outcome(b"some")

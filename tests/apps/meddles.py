@@ -34,7 +34,7 @@ def other_environment() -> None:
 
 
 def set_task_factory(factory: Any) -> None:
-    asyncio.get_event_loop_policy().get_event_loop().set_task_factory(factory)
+    asyncio.get_event_loop().set_task_factory(factory)
 
 
 WHAT: dict[str, Callable[[], None]] = {
