@@ -14,7 +14,6 @@ import types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
     from typing import Any, TypeGuard, TypeVar
 
@@ -142,7 +141,7 @@ def get(value: object, name: str, default: Any = None) -> Any:
         return default
 
 
-def cancel(task: asyncio.Future[Any]) -> None:
+def cancel(task: Any) -> None:
     """Cancels a task. Its class may be the app's own, and so may be that of what it awaits, which is cancelled too."""
     with contextlib.suppress(BaseException):
         task.cancel()
