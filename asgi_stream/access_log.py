@@ -14,7 +14,7 @@ import sys
 import time
 
 from asgi_stream.errors import DeadlineExceeded, StatusError
-from asgi_stream.foreign import get, type_name
+from asgi_stream.foreign import get, of_type, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class AccessRecord:
     def fail(self, error: BaseException) -> None:
         """The invocation has failed with ``error``."""
         self._error = type_name(error)[:MAX_TEXT]
-        self._end = "deadline" if isinstance(error, DeadlineExceeded) else "error"
+        self._end = "deadline" if of_type(error, DeadlineExceeded) else "error"
 
     def close(self) -> None:
         """The deadline has closed an event stream, which is not a failure."""

@@ -16,7 +16,7 @@ import logging
 import threading
 
 from asgi_stream.errors import HandlerError
-from asgi_stream.foreign import log, of_type
+from asgi_stream.foreign import cancel, log, of_type
 from asgi_stream.sinks import Sink, SinkState
 
 TYPE_CHECKING = False
@@ -254,7 +254,7 @@ class Calls:
         await asyncio.sleep(0)  # what was called before that has its task now
         tasks = list(self._tasks)
         for task in tasks:
-            task.cancel()
+            cancel(task)
         if tasks:
             await asyncio.wait(tasks)
         return bool(tasks)

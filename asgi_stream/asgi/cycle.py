@@ -17,7 +17,7 @@ import contextlib
 
 from asgi_stream.asgi.response import BODY, CUT_OFF, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError, DeadlineExceeded, StreamClosed, stems_from
-from asgi_stream.foreign import of_type
+from asgi_stream.foreign import cancel, of_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE", "PAGE_HEADERS", "HttpCycle"]
 
+FILE_CANCELLED = "the send of a file was cancelled before its end: the response is not whole"
+FILE_CUT_OFF = f"{CUT_OFF}: a file has been sent in part"
 PAGE = b"Internal Server Error"
 PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(PAGE)))
 
@@ -140,10 +142,10 @@ class HttpCycle:
 
     def _comes_of_the_deadline(self, error: BaseException) -> bool:
         """True for what `send` has raised for the deadline, and for the cancellation of an event stream."""
-        raised = (self._lost, self._failure if isinstance(self._failure, DeadlineExceeded) else None)
+        raised = (self._lost, self._failure if of_type(self._failure, DeadlineExceeded) else None)
         if any(cause is not None and stems_from(error, cause) for cause in raised):
             return True
-        return self.may_be_left_open and issubclass(type(error), asyncio.CancelledError)
+        return self.may_be_left_open and of_type(error, asyncio.CancelledError)
 
     def _close_event_stream(self) -> None:
         """From now on `send` raises, where a task waits in it for a slow reader too."""
@@ -153,7 +155,7 @@ class HttpCycle:
             self._responder.cut_short()
             blocked, self._blocked = self._blocked, None
             for task in blocked or ():
-                task.cancel()
+                cancel(task)
 
     @property
     def _held_back(self) -> bool:
@@ -264,7 +266,12 @@ class HttpCycle:
             if isinstance(step, Body):
                 data = step.data
             elif not step.silent:
-                await self._responder.send_file(step.path, step.promised)
+                try:
+                    await self._responder.send_file(step.path, step.promised)
+                except asyncio.CancelledError:
+                    # To the machine the file has been sent.
+                    self.fail(DeadlineExceeded(FILE_CUT_OFF) if self._expired else AppError(FILE_CANCELLED))
+                    raise
             await (self._responder.write if self._held_back else self._responder.end)(data)
             self._whole = True
         finally:

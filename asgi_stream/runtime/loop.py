@@ -16,7 +16,7 @@ import signal
 import sys
 
 from asgi_stream.errors import DeadlineExceeded, EventError, StreamClosed, stems_from
-from asgi_stream.foreign import get, of_type, type_name
+from asgi_stream.foreign import cancel, get, of_type, type_name
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.context import LambdaContext, trace_id
@@ -305,7 +305,7 @@ class Runtime:
             return error
         if countdown.error is not None and of_type(error, asyncio.CancelledError):
             return countdown.error
-        if isinstance(error, DeadlineExceeded) and error is not countdown.error:
+        if of_type(error, DeadlineExceeded) and error is not countdown.error:
             log_exception("The invocation failed", error, invocation.request_id)
         elif error is None and sink.watcher is not None and sink.watcher.left_open:
             log("INFO", CLOSED, invocation.request_id)
@@ -421,8 +421,7 @@ async def _cancel(tasks: set[asyncio.Task[Any]], limit: float) -> None:
         if type(task) is _Kept:
             task.stop()
         else:
-            with contextlib.suppress(BaseException):  # of a class of the app's own
-                task.cancel()
+            cancel(task)
     if tasks:
         await asyncio.wait(tasks, timeout=limit)
 

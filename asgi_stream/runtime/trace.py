@@ -8,6 +8,7 @@ invocations: the first values go the plain way.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 TYPE_CHECKING = False
@@ -28,7 +29,13 @@ def set_trace_id(value: str | None) -> None:
     """Sets the variable, for ``os.environ``, for C code and for child processes alike; None removes it.
 
     A value that no variable can have (NUL, or what the locale's encoding lacks) removes it too.
+    Raises nothing, whatever the app has put in the place of ``os.environ``.
     """
+    with contextlib.suppress(BaseException):
+        _set(value)
+
+
+def _set(value: str | None) -> None:
     global _values, _write
     if value is None or "\0" in value:
         os.environ.pop(NAME, None)
