@@ -42,11 +42,17 @@ CHANGED = (
 )
 
 _current: contextvars.ContextVar[Calls | None] = contextvars.ContextVar("asgi_stream_calls", default=None)
+# Those of running invocations, by the id of their Lambda context: threads that a function makes itself (Thread,
+# ThreadPoolExecutor, run_in_executor) do not have its context variables.
+_by_context: dict[int, Calls] = {}
 
 
-def running_calls() -> Calls | None:
-    """Returns the calls of the invocation that runs this code, None outside of functions that our runtime runs."""
-    return _current.get()
+def running_calls(context: object) -> Calls | None:
+    """Returns the calls of the invocation that runs this code, None outside of functions that our runtime runs.
+
+    ``context`` is the Lambda context that an adapter is called with.
+    """
+    return _current.get() or _by_context.get(id(context))
 
 
 class AnswerSink(Sink):
@@ -143,10 +149,11 @@ class Environment:
 class Calls:
     """The calls of adapters in one invocation, whose task makes this object and closes it.
 
-    ``sink`` is where the first call that streams writes its response; None if no call can.
+    ``sink`` is where the first call that streams writes its response; None if no call can. ``context`` is the
+    invocation's Lambda context.
     """
 
-    def __init__(self, environment: Environment, sink: Sink | None) -> None:
+    def __init__(self, environment: Environment, sink: Sink | None, context: object) -> None:
         self._environment = environment
         self._sink = sink
         self._loop = asyncio.get_running_loop()
@@ -159,7 +166,11 @@ class Calls:
         self._streams = False  # a call has taken the sink
         self._prelude: Prelude | None = None
         self._failure: BaseException | None = None
+        self._variables = contextvars.copy_context()
         self._token = _current.set(self)
+        self._context = context  # kept, so that no other object gets its id
+        if context is not None:
+            _by_context[id(context)] = self
 
     def answer(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
         """What a call returns: the answer, or in the event loop's thread a coroutine that returns it.
@@ -192,7 +203,7 @@ class Calls:
         with self._lock:
             if self._closed:
                 raise HandlerError(OVER)
-            self._loop.call_soon_threadsafe(start)
+            self._loop.call_soon_threadsafe(start, context=self._variables_of_thread())
         answer, error = future.result()
         if error is None:
             return answer
@@ -202,6 +213,17 @@ class Calls:
             raise error
         finally:
             del error  # it refers to this frame
+
+    def _variables_of_thread(self) -> contextvars.Context:
+        """The context variables of this thread, in a thread that the function has made over the invocation's own."""
+        variables = contextvars.copy_context()
+        if _current in variables:
+            return variables
+        merged = self._variables.copy()
+        merged.run(_current.set, self)
+        for variable, value in variables.items():
+            merged.run(variable.set, value)
+        return merged
 
     async def _attempt(self, adapter: StreamingAdapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
         # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would end the event loop.
@@ -290,6 +312,8 @@ class Calls:
             self._closed = True
         self._coroutines.clear()
         self._failure = None  # its traceback refers to the frames of this invocation
+        if _by_context.get(id(self._context)) is self:
+            del _by_context[id(self._context)]
         _current.reset(self._token)
 
 
