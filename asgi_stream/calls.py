@@ -291,9 +291,9 @@ class Calls:
 
         Raises what a streamed response has failed with, and HandlerError for a call that was never awaited.
         """
-        forgotten = [
-            coroutine for coroutine in self._coroutines if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
-        ]
+        if self._not_begun():
+            await asyncio.sleep(0)  # a task that the function has just made of its call begins now
+        forgotten = self._not_begun()
         for coroutine in forgotten:
             coroutine.close()
         while self._tasks:
@@ -305,6 +305,11 @@ class Calls:
         if self._streams and not _is_same(result, self._prelude):
             self._environment.warn()
         return self._streams
+
+    def _not_begun(self) -> list[Coroutine[Any, Any, Any]]:
+        return [
+            coroutine for coroutine in self._coroutines if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+        ]
 
     def close(self) -> None:
         """The invocation has ended: later calls raise HandlerError."""

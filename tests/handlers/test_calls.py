@@ -388,12 +388,14 @@ async def test_two_calls_in_one_invocation(
     assert not records(caplog)
 
 
-async def test_a_task_of_the_functions_own_is_waited_for(adapter: StreamingAdapter) -> None:
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_task_of_the_functions_own_is_waited_for(adapter: StreamingAdapter, has_begun: bool) -> None:
     tasks = []
 
     async def handler(event: Any, context: Any) -> Any:
         tasks.append(asyncio.create_task(adapter(event, context)))
-        await asyncio.sleep(0)
+        if has_begun:
+            await asyncio.sleep(0)
         return PRELUDE
 
     api = await serve(as_handler(handler), EVENT)
