@@ -22,13 +22,16 @@ from asgi_stream.sinks import Sink, SinkState
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from concurrent.futures import Future
     from typing import Any
 
     from asgi_stream.adapter import StreamingAdapter
     from asgi_stream.asgi.lifespan import Lifespans
     from asgi_stream.sinks import Prelude
 
-__all__ = ["Calls", "Environment", "answer_whole", "running_calls"]
+    _Attempt = tuple[Any, BaseException | None]
+
+__all__ = ["Calls", "Environment", "answer_whole", "in_a_loop", "running_calls"]
 
 OVER = "the invocation is over: an adapter that is called now can answer nothing"
 NEVER_AWAITED = (
@@ -53,6 +56,15 @@ def running_calls(context: object) -> Calls | None:
     ``context`` is the Lambda context that an adapter is called with.
     """
     return _current.get() or _by_context.get(id(context))
+
+
+def in_a_loop() -> bool:
+    """True where an event loop runs this code."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class AnswerSink(Sink):
@@ -158,7 +170,6 @@ class Calls:
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._thread = threading.get_ident()
         self._lock = threading.Lock()
         self._closed = False
         self._coroutines: list[Coroutine[Any, Any, Any]] = []  # that calls in the event loop have returned
@@ -173,46 +184,61 @@ class Calls:
             _by_context[id(context)] = self
 
     def answer(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
-        """What a call returns: the answer, or in the event loop's thread a coroutine that returns it.
+        """What a call returns: the answer, or where an event loop runs a coroutine that returns it.
 
         Raises HandlerError after the end of the invocation, and what the app raises.
         """
-        if threading.get_ident() != self._thread:
-            return self._wait(adapter, event, context)
+        if not in_a_loop():
+            return _result_of(self._submit(adapter, event, context)[0].result())
         if self._closed:
             raise HandlerError(OVER)
-        coroutine = self._run(adapter, event, context)
+        coroutine = self._in_any_loop(adapter, event, context)
         self._coroutines.append(coroutine)
         return coroutine
 
-    def _wait(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    async def _in_any_loop(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+        if asyncio.get_running_loop() is self._loop:
+            return await self._run(adapter, event, context)
+        # A loop of the function's own, as asyncio.run makes it.
+        future, cancel = self._submit(adapter, event, context)
+        try:
+            return _result_of(await asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            self._loop.call_soon_threadsafe(cancel)
+            raise
+        finally:
+            del future  # its error refers to this frame
+
+    def _submit(
+        self, adapter: StreamingAdapter, event: Any, context: Any
+    ) -> tuple[Future[_Attempt], Callable[[], None]]:
+        """Lets a call run in the runtime's event loop; returns its future, and what cancels the call there."""
         from concurrent.futures import Future
 
-        future: Future[tuple[Any, BaseException | None]] = Future()
+        future: Future[_Attempt] = Future()
+        future.set_running_or_notify_cancel()  # only its task can be cancelled
+        running: list[asyncio.Task[_Attempt]] = []
 
         def start() -> None:  # in the context of the thread, which the app gets by it
             # Not by the loop: the app may have set a task factory.
             task = asyncio.Task(self._attempt(adapter, event, context), loop=self._loop)
+            running.append(task)
             self._tasks.add(task)
             task.add_done_callback(end)
 
-        def end(task: asyncio.Task[tuple[Any, BaseException | None]]) -> None:
+        def end(task: asyncio.Task[_Attempt]) -> None:
             self._tasks.discard(task)
             future.set_result((None, asyncio.CancelledError()) if task.cancelled() else task.result())
+
+        def cancel() -> None:
+            for task in running:
+                task.cancel()
 
         with self._lock:
             if self._closed:
                 raise HandlerError(OVER)
             self._loop.call_soon_threadsafe(start, context=self._variables_of_thread())
-        answer, error = future.result()
-        if error is None:
-            return answer
-        try:
-            if of_type(error, asyncio.CancelledError):
-                raise HandlerError("the invocation was cancelled while the app ran") from error
-            raise error
-        finally:
-            del error  # it refers to this frame
+        return future, cancel
 
     def _variables_of_thread(self) -> contextvars.Context:
         """The context variables of this thread, in a thread that the function has made over the invocation's own."""
@@ -225,7 +251,7 @@ class Calls:
             merged.run(variable.set, value)
         return merged
 
-    async def _attempt(self, adapter: StreamingAdapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
+    async def _attempt(self, adapter: StreamingAdapter, event: Any, context: Any) -> _Attempt:
         # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would end the event loop.
         try:
             return await self._run(adapter, event, context), None
@@ -320,6 +346,18 @@ class Calls:
         if _by_context.get(id(self._context)) is self:
             del _by_context[id(self._context)]
         _current.reset(self._token)
+
+
+def _result_of(attempt: _Attempt) -> Any:
+    answer, error = attempt
+    if error is None:
+        return answer
+    try:
+        if of_type(error, asyncio.CancelledError):
+            raise HandlerError("the invocation was cancelled while the app ran") from error
+        raise error
+    finally:
+        del error, attempt  # it refers to this frame
 
 
 def _is_same(result: object, prelude: Prelude | None) -> bool:

@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from asgi_stream.asgi.lifespan import MAX_LATE_APPS, TOO_MANY_APPS, Lifespan
-from asgi_stream.calls import answer_whole
+from asgi_stream.calls import answer_whole, in_a_loop
 from asgi_stream.foreign import log
 
 TYPE_CHECKING = False
@@ -123,20 +123,12 @@ class _ManagedLoop:
             await self._loop.shutdown_default_executor()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not _in_a_loop():
+        if not in_a_loop():
             return self._loop.run_until_complete(work)
         # In a notebook this thread runs a loop already; ours then runs in another while this one waits.
         variables = contextvars.copy_context()
         with ThreadPoolExecutor(1, thread_name_prefix="asgi-stream") as threads:
             return threads.submit(variables.run, self._loop.run_until_complete, work).result()
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 _loops: dict[int, _ManagedLoop] = {}

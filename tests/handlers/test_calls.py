@@ -464,6 +464,59 @@ async def test_an_executor_of_a_coroutine_function_calls_too(adapter: StreamingA
     assert seen == ["of the invocation"]
 
 
+@pytest.mark.parametrize("awaits", [False, True])
+async def test_a_coroutine_of_another_event_loop_calls_too(
+    adapter: StreamingAdapter, app: App, awaits: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a coroutine a call returns an awaitable, also in the loop of an ``asyncio.run`` of the function's own."""
+    results: list[Any] = []
+
+    async def main(event: Any, context: Any) -> Any:
+        span.set("of main")
+        beside = asyncio.create_task(asyncio.sleep(0))
+        if not awaits:
+            return adapter(event, context)
+        results.append(await adapter(event, context))
+        results.append(beside.done())  # False where the call blocks this loop
+        return results[0]
+
+    api = await serve(as_handler(lambda event, context: asyncio.run(main(event, context))), EVENT)
+    assert (api.answers[0].prelude, api.answers[0].content) == (PRELUDE, b"onetwo")
+    assert results == ([PRELUDE, True] if awaits else [])
+    assert app.loops == {asyncio.get_running_loop()}
+    assert ("span of main" in app.log[1]) is awaits
+    assert "[ERROR]" not in capsys.readouterr().err
+
+
+async def test_a_coroutine_of_another_event_loop_may_cancel_its_call() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        loops[0].call_soon_threadsafe(begun.set)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    adapter = StreamingAdapter(app, lifespan="off")
+
+    async def main(event: Any, context: Any) -> Any:
+        loops.append(asyncio.get_running_loop())
+        call = asyncio.create_task(adapter(event, context))
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        return "mine"
+
+    api = await serve(as_handler(lambda event, context: asyncio.run(main(event, context))), EVENT)
+    assert ended.is_set()
+    assert api.answers[0].content == b"part"
+    assert error_of(api.answers[0])["errorType"] == "HandlerError"
+
+
 async def test_a_call_that_is_never_awaited_is_an_error(adapter: StreamingAdapter, app: App) -> None:
     async def handler(event: Any, context: Any) -> Any:
         adapter(event, context)
