@@ -409,7 +409,7 @@ class StreamingAdapter:
         """
         from asgi_stream.calls import running_calls
 
-        if (calls := running_calls()) is not None:
+        if (calls := running_calls(context)) is not None:
             return calls.answer(self, event, context)
         from asgi_stream.managed import call
 

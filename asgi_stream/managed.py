@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from asgi_stream.asgi.lifespan import MAX_LATE_APPS, TOO_MANY_APPS, Lifespan
-from asgi_stream.calls import answer_whole
+from asgi_stream.calls import answer_whole, in_a_loop
 from asgi_stream.foreign import cancel, log
 
 TYPE_CHECKING = False
@@ -127,19 +127,11 @@ class _ManagedLoop:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.Task(work, loop=self._loop)  # not by the loop: the app may have set a task factory
-        if not _in_a_loop():
+        if not in_a_loop():
             return self._loop.run_until_complete(task)
         # In a notebook this thread runs a loop already; ours then runs in another while this one waits.
         with ThreadPoolExecutor(1, thread_name_prefix="asgi-stream") as threads:
             return threads.submit(self._loop.run_until_complete, task).result()
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 _loops: dict[int, _ManagedLoop] = {}
