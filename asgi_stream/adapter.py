@@ -297,7 +297,7 @@ class StreamingAdapter:
             request,
             state,
             root_path=self.config.root_path,
-            base_path=self.config.api_gateway_base_path,
+            base_path="" if source.name == NOT_HTTP else self.config.api_gateway_base_path,
             strip=self.config.stage == "strip" or names_its_root_path(self.app),
             custom_domain_stage=self.config.custom_domain_stage,
         )
