@@ -175,7 +175,7 @@ def answers_of(app: Any, event: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     """What Mangum answers, and what we do."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    theirs: Any = Mangum(app, lifespan="off")(event, CONTEXT)  # type: ignore[arg-type]
+    theirs: Any = Mangum(app, lifespan="off")(event, CONTEXT)
     asyncio.set_event_loop(None)
     loop.close()
     adapter = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
