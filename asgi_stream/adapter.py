@@ -297,7 +297,7 @@ class StreamingAdapter:
             request,
             state,
             root_path=self.config.root_path,
-            base_path=self.config.api_gateway_base_path,
+            base_path="" if source.name == NOT_HTTP else self.config.api_gateway_base_path,
             strip=self.config.stage == "strip" or names_its_root_path(self.app),
             custom_domain_stage=self.config.custom_domain_stage,
         )
@@ -325,6 +325,8 @@ class StreamingAdapter:
             return
         buffered = BufferedResponder(self.config, source, event, sink)
         sink.watcher = cycle = HttpCycle(request.method, request.body, buffered)
+        if record is not None:
+            cycle.on_abandoned = record.abandon
         try:
             await cycle.run(self.app, scope)
         except BaseException as error:
@@ -360,6 +362,7 @@ class StreamingAdapter:
         """Runs the app for a response that has an access record or that is kept alive."""
         if record is not None:
             record.watch(responder)
+            cycle.on_abandoned = record.abandon
         keep_alive = None
         if (seconds := self.config.event_stream_keep_alive) is not None:
             from asgi_stream.keep_alive import KeepAlive

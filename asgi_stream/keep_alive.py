@@ -60,9 +60,9 @@ class KeepAlive:
             self._timer = None
 
     def _watched_put(self, data: Buffer) -> Awaitable[None] | None:
-        if data:
+        if data:  # an empty message sends nothing
             self._tail = (self._tail + bytes(data[-MAX_END:]))[-MAX_END:]
-        self._last = self._loop.time()
+            self._last = self._loop.time()
         sending = self._put(data)
         return None if sending is None else self._wait(sending)
 

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
             """No time is left: the response can no longer end well."""
             ...
 
+        def abandon(self) -> None:
+            """The invocation ends without its handler, which does not end when it is cancelled."""
+            ...
+
 
 __all__ = ["CALLS", "DONE", "Prelude", "Sink", "SinkState", "SinkStateError"]
 

@@ -51,7 +51,7 @@ class HttpCycle:
 
     __slots__ = (
         "_blocked", "_body", "_complete", "_expired", "_failure", "_flow", "_is_head", "_lost", "_machine",
-        "_responder", "_waiting", "_whole", "left_open",
+        "_responder", "_waiting", "_whole", "left_open", "on_abandoned",
     )  # fmt: skip
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
@@ -69,6 +69,8 @@ class HttpCycle:
         self._lost: StreamClosed | None = None  # what `send` raises once the deadline has closed an event stream
         self._blocked: set[asyncio.Task[Any]] | None = None  # tasks in `send` that wait for a slow reader
         self.left_open = False
+        # Called with what the response has failed with, None for one that was left open.
+        self.on_abandoned: Callable[[BaseException | None], object] | None = None
 
     @property
     def has_page(self) -> bool:
@@ -100,6 +102,11 @@ class HttpCycle:
         """Whatever the app does from now on, the response ends in ``error``."""
         if self._failure is None:
             self._failure = error
+
+    def abandon(self) -> None:
+        """The invocation ends without the app, which goes on though it was cancelled."""
+        if self.on_abandoned is not None:
+            self.on_abandoned(self._failure)
 
     async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
         """Calls the app and sees its response to the end.

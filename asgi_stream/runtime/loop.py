@@ -337,11 +337,14 @@ async def _abandon(countdown: Countdown | None, sink: Sink, request_id: str) -> 
     error = countdown.error if countdown is not None else None
     level = "WARNING" if error is None else "ERROR"
     log(level, "The handler goes on after it was cancelled; it is left to itself", request_id)
-    if error is None and sink.watcher is not None:
+    if sink.watcher is not None:
         try:
-            await sink.watcher.leave_open()
+            if error is None:
+                await sink.watcher.leave_open()
         except Exception as lost:
             return lost
+        finally:
+            sink.watcher.abandon()
     return error
 
 
