@@ -114,6 +114,34 @@ def as_a_coroutine_function(function: Callable[[Any, Any], Any]) -> Callable[[An
     return handler
 
 
+def in_this_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def in_a_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function(*arguments)))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def in_a_pool(function: Callable[..., Any], *arguments: Any) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def in_an_empty_context(function: Callable[..., Any], *arguments: Any) -> Any:
+    return contextvars.Context().run(function, *arguments)
+
+
+def in_a_loop(function: Callable[..., Any], *arguments: Any) -> Any:
+    async def main() -> Any:
+        return await function(*arguments)
+
+    return asyncio.run(main())
+
+
 KINDS: list[Any] = [
     pytest.param(lambda function: function, id="plain"),
     pytest.param(as_a_coroutine_function, id="async"),
@@ -403,23 +431,6 @@ async def test_a_task_of_the_functions_own_is_waited_for(adapter: StreamingAdapt
     assert tasks[0].result() == PRELUDE
 
 
-def in_a_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    results: list[Any] = []
-    thread = threading.Thread(target=lambda: results.append(function(*arguments)))
-    thread.start()
-    thread.join()
-    return results[0]
-
-
-def in_a_pool(function: Callable[..., Any], *arguments: Any) -> Any:
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(function, *arguments).result()
-
-
-def in_an_empty_context(function: Callable[..., Any], *arguments: Any) -> Any:
-    return contextvars.Context().run(function, *arguments)
-
-
 @pytest.mark.parametrize("call", [in_a_thread, in_a_pool, in_an_empty_context])
 async def test_a_thread_of_the_functions_own_calls_too(
     adapter: StreamingAdapter, app: App, caplog: pytest.LogCaptureFixture, call: Callable[..., Any]
@@ -554,8 +565,9 @@ async def test_a_call_that_the_function_cancels_lets_no_clean_end_follow() -> No
     assert "cancelled the call" in error_of(api.answers[0])["errorMessage"]
 
 
+@pytest.mark.parametrize("call", [in_this_thread, in_a_pool, in_a_loop])
 async def test_the_deadline_ends_the_response_and_wakes_the_thread(
-    time_runs_out: Callable[[], None], capsys: pytest.CaptureFixture[str]
+    time_runs_out: Callable[[], None], capsys: pytest.CaptureFixture[str], call: Callable[..., Any]
 ) -> None:
     log: list[str] = []
 
@@ -577,7 +589,7 @@ async def test_the_deadline_ends_the_response_and_wakes_the_thread(
 
     def handler(event: Any, context: Any) -> Any:
         try:
-            return adapter(event, context)
+            return call(adapter, event, context)
         finally:
             log.append("function")
 
