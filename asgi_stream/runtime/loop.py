@@ -224,12 +224,15 @@ class Runtime:
                 failures = 0
                 await self.serve_one(invocation, connection)
                 del invocation  # its event, of up to 6 MB, is not to wait for the next one
-            except Fatal as error:
+            except Exception as error:
                 failures += 1
                 if not self._managed_instances or failures > MOST_FAILURES:
                     raise
                 # The environment has other slots that work, and their invocations must not end with this one.
-                log("WARNING", f"{error}; trying again")
+                if isinstance(error, Fatal):
+                    log("WARNING", f"{error}; trying again")
+                else:
+                    log_exception("One invocation was lost: this is a fault of asgi-stream, please report it", error)
                 connection.close()
                 await asyncio.sleep(FIRST_PAUSE * 2 ** (failures - 1))
 
