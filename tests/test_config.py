@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,15 @@ def config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config
 
 
 def test_defaults() -> None:
-    assert config() == Config("auto", (), "", "", TEXT_MIME_TYPES, frozenset(), None)
+    assert config() == Config(
+        lifespan="auto",
+        invoke_mode=(),
+        root_path="",
+        api_gateway_base_path="",
+        text_mime_types=TEXT_MIME_TYPES,
+        exclude_headers=frozenset(),
+        deadline_margin=None,
+    )
     assert (config().pathsend, config().stage, config().context_headers) == (False, "strip", False)
     assert config().streams("function_url")
 
@@ -202,6 +212,13 @@ def test_an_unknown_argument() -> None:
 def test_a_configuration_is_frozen() -> None:
     with pytest.raises(AttributeError):
         config().lifespan = "off"
+
+
+def test_a_configuration_is_copied_as_it_is() -> None:
+    original = config(workers=4, lifespan="off")
+    assert pickle.loads(pickle.dumps(original)) == copy.deepcopy(original) == original
+    with pytest.raises(TypeError, match="not settings: worker"):
+        Config(worker=4)
 
 
 @pytest.mark.parametrize(
