@@ -21,6 +21,7 @@ from asgi_stream.config import load_config
 from asgi_stream.errors import AnswerTooLarge, ConfigurationError, StatusError, UnknownEventError
 from asgi_stream.foreign import get, log, of_type, plain_str, shown, text
 from asgi_stream.responders import BufferedResponder, StreamingResponder
+from asgi_stream.sinks import Handler
 from asgi_stream.sources import NOT_HTTP, can_stream, check_source, find_source
 from asgi_stream.sources.request import with_host
 
@@ -103,7 +104,7 @@ def _trace_id(context: Any) -> bytes | None:
     return trace.encode("latin-1", "replace") if type(trace) is str else None
 
 
-class StreamingAdapter:
+class StreamingAdapter(Handler):
     """Makes a Lambda handler of an ASGI 3 application: ``handler = StreamingAdapter(app)``.
 
     Each argument that is None is read from the environment variable ``ASGI_STREAM_`` and its name in capitals, where
@@ -207,11 +208,7 @@ class StreamingAdapter:
             from asgi_stream.access_log import AccessRecord
 
             self._record = AccessRecord
-        # Read by the runtime.
-        self.deadline_margin = self.config.deadline_margin
-        self.disconnect_after = self.config.disconnect_after
-        self.workers = self.config.workers
-        self.share_writes = self.config.share_writes
+        self.configure(self.config)
         if on_event is not None and self.config.pass_through_path:
             raise ConfigurationError(
                 "on_event and pass_through_path both answer events that are not HTTP requests: set one of them"

@@ -1,17 +1,22 @@
-"""The table of settings, ``Config``, and the places that say the same: arguments, variables and documents."""
+"""The table of settings, ``Config``, and the places that say the same: arguments, variables, handlers and documents."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import asgi_stream
 from asgi_stream import ConfigurationError, StreamingAdapter
 from asgi_stream.config import PREFIX, RUNTIME_VARIABLES, SETTINGS, Config, Setting, load_config
+from asgi_stream.handlers.plain import PlainHandler
+from asgi_stream.sinks import Handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PACKAGE = Path(asgi_stream.__file__).parent
 CHECKOUT = PACKAGE.parent
@@ -98,3 +103,21 @@ def test_each_variable_that_is_named_anywhere_is_one() -> None:
     ]
     named = {variable for path in files for variable in re.findall(rf"(?<![\w]){PREFIX}[A-Z_]*[A-Z]", path.read_text())}
     assert named == known
+
+
+@pytest.mark.parametrize("name", Handler.__annotations__)
+@pytest.mark.parametrize("make", [lambda: StreamingAdapter(app), lambda: PlainHandler(print)])
+def test_what_the_runtime_reads_of_a_handler_is_its_setting(
+    name: str, make: Callable[[], Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert getattr(Handler, name) == getattr(make(), name) == SETTINGS[name].default
+    monkeypatch.setenv(PREFIX + name.upper(), "on" if SETTINGS[name].default is False else "2")
+    assert getattr(make(), name) == (True if SETTINGS[name].default is False else 2)
+
+
+@pytest.mark.parametrize("name", Handler.__annotations__)
+def test_a_function_takes_over_what_the_runtime_reads_of_its_adapters(name: str) -> None:
+    value: Any = True if SETTINGS[name].default is False else 2
+    function = PlainHandler(print)
+    function.adopt([StreamingAdapter(app), StreamingAdapter(app, **{name: value})])
+    assert getattr(function, name) == value

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asgi_stream.asgi import ASGIApp
-    from asgi_stream.runtime.loop import Handler
+    from asgi_stream.sinks import Handler
 
     # An ASGI app, an adapter or streaming handler, a function (event, context).
     Function = ASGIApp | Handler | Callable[[Any, Any], Any]
