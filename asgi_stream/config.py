@@ -12,12 +12,11 @@ from collections.abc import Mapping
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import shown
-from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Self, TypeVar
+    from typing import Any, Never, TypeVar
 
     T = TypeVar("T")
 
@@ -214,10 +213,9 @@ def _setting(default: T, read: Callable[[object, str], T], help: str, *, shown: 
     return Setting(default, read, help, shown)  # type: ignore[return-value]
 
 
-class Config(Record):
-    """How a :class:`~asgi_stream.StreamingAdapter` works: the table of its settings, and their values."""
+class Config:
+    """How a :class:`~asgi_stream.StreamingAdapter` works: the table of its settings, and their values, read-only."""
 
-    __slots__ = ()
     lifespan: str = _setting(
         "auto",
         _choice("auto", "on", "off"),
@@ -335,11 +333,22 @@ class Config(Record):
         "function's timeout.",
     )
 
-    def __new__(cls, *values: Any, **named: Any) -> Self:
-        named |= zip(SETTINGS, values, strict=False)  # by place for copies and pickles alone
-        if unknown := named.keys() - SETTINGS:
+    def __init__(self, **values: Any) -> None:
+        if unknown := values.keys() - SETTINGS:
             raise TypeError(f"not settings: {', '.join(sorted(unknown))}")
-        return tuple.__new__(cls, [named.get(name, setting.default) for name, setting in SETTINGS.items()])
+        vars(self).update({name: values.get(name, setting.default) for name, setting in SETTINGS.items()})
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        raise AttributeError(f"{name} cannot be set: a Config is read-only")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     def streams(self, source: str) -> bool:
         """True if the answer to an event of this source is to be streamed, where it can be."""

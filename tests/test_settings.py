@@ -39,7 +39,7 @@ def default_of(setting: Setting) -> str:
 
 
 def test_each_field_is_a_setting() -> None:
-    assert Config._fields == tuple(SETTINGS)
+    assert list(Config.__annotations__) == list(SETTINGS)
 
 
 def test_the_adapter_takes_each_setting() -> None:
