@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import asgi_stream
+from asgi_stream import AsgiStreamError, errors, testing
 
 PACKAGE = Path(asgi_stream.__file__).parent
 SANS_IO = [
@@ -28,7 +29,7 @@ SANS_IO += [f"sources/{path.name}" for path in (PACKAGE / "sources").glob("*.py"
 
 # room -> the rooms that it may import from; those in OPEN are open to all
 ROOMS = {
-    "": {"adapter", "handlers", "runtime", "sources"},
+    "": {"adapter", "config", "handlers", "runtime", "sources"},
     "access_log": {"responders"},
     "keep_alive": {"responders"},
     "adapter": {"access_log", "keep_alive", "asgi", "calls", "config", "managed", "responders", "sources"},
@@ -141,6 +142,17 @@ def test_the_public_surface() -> None:
     for name in asgi_stream.__all__:
         if not name.startswith("_"):
             assert getattr(asgi_stream, name).__doc__, f"{name} has no docstring"
+
+
+def test_public_errors_have_one_base_class_and_are_in_one_module() -> None:
+    public = {
+        value
+        for module in (asgi_stream, testing)
+        for value in (getattr(module, name) for name in module.__all__)
+        if isinstance(value, type) and issubclass(value, BaseException)
+    }
+    assert public == {value for value in vars(errors).values() if isinstance(value, type)}
+    assert all(issubclass(error, AsgiStreamError) and error.__doc__ for error in public)
 
 
 # Two of the files are programs: importing them would run them.

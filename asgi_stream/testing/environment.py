@@ -13,12 +13,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from asgi_stream.errors import LifespanError
+from asgi_stream.errors import LambdaRefused, LifespanError
 from asgi_stream.local.function_url import REGION
 from asgi_stream.recognise import as_handler
 from asgi_stream.runtime.context import LambdaContext
 from asgi_stream.runtime.requests import Invocation
-from asgi_stream.testing.delivery import Delivery, LambdaRefused
+from asgi_stream.testing.delivery import Delivery
 
 if TYPE_CHECKING:
     import contextvars
