@@ -152,7 +152,7 @@ class StreamingAdapter(Handler):
     - ``disconnect_after``: How many seconds after its request an invocation is treated as if its deadline were near:
       the app receives ``http.disconnect``, then is cancelled. A stream whose client has left does not run, and cost,
       until the function's timeout. Default: none.
-    - ``on_event``: A function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
+    - ``on_event``: A function ``(event, context)``, sync or async, for events that are not HTTP requests (a queue's, a
       schedule's); what it returns is the answer, as JSON. See docs/on-event.md.
     - ``event_sources``: Your own event sources, asked before the built-in ones, in place of Mangum's
       ``custom_handlers``; see docs/event-sources.md.

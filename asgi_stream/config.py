@@ -190,7 +190,7 @@ def _items(value: object, origin: str) -> list[str]:
 class Setting:
     """A line of the table: ``read(value, origin)`` returns the value or raises ConfigurationError.
 
-    ``help`` is the text of the documentation; ``shown`` is the default there, where the value says too little.
+    ``help`` is the text of the documentation; ``shown`` describes the default there, if the value itself does not.
     """
 
     __slots__ = ("default", "help", "read", "shown")

@@ -2,8 +2,8 @@
 
 The classes say who has to act: :class:`ConfigurationError` (the deployment), :class:`EventError` (the invoker of the
 function), :class:`AppError` and :class:`AnswerTooLarge` (the ASGI app), :class:`HandlerError` (a streaming handler).
-:class:`StreamClosed` is an ``OSError``, because the ASGI specification says that ``send`` raises one when the peer is
-gone. All are names of ``asgi_stream``, but for :class:`LambdaRefused`, which ``asgi_stream.testing`` has.
+:class:`StreamClosed` is an ``OSError``, which the ASGI specification requires of ``send`` when the peer is gone.
+All are names of ``asgi_stream``, but for :class:`LambdaRefused`, which ``asgi_stream.testing`` has.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def as_handler(value: Any) -> Handler:
     """Returns what the runtime can drive. Raises ConfigurationError for what is no handler, with the remedy."""
     is_class = of_type(value, type)
     if not is_class and all(callable(get(value, name)) for name in METHODS):
-        # Attributes of our own handlers can be set to anything, too.
+        # Attributes of our handlers can be set to anything, too.
         is_sound = of_type(value, Handler) and all(get(value, name) is _attribute(value, name) for name in ATTRIBUTES)
         return value if is_sound else OtherHandler(value)
     if is_class or not callable(value):
