@@ -15,11 +15,13 @@ __version__ = "0.1.0"  # the one place where it stands; the build reads it here
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asgi_stream.adapter import StreamingAdapter
+    from asgi_stream.config import Config
     from asgi_stream.errors import (
         AnswerTooLarge,
         AppError,
         AsgiStreamError,
         ConfigurationError,
+        DeadlineExceeded,
         EventError,
         HandlerError,
         LifespanError,
@@ -32,14 +34,16 @@ if TYPE_CHECKING:
     from asgi_stream.handlers.stream import BlockingResponseStream, ResponseStream
     from asgi_stream.runtime.context import LambdaContext
     from asgi_stream.sinks import Prelude
-    from asgi_stream.sources import HttpRequest
+    from asgi_stream.sources import HttpRequest, Source, StreamingSource
 
 __all__ = [
     "AnswerTooLarge",
     "AppError",
     "AsgiStreamError",
     "BlockingResponseStream",
+    "Config",
     "ConfigurationError",
+    "DeadlineExceeded",
     "EventError",
     "HandlerError",
     "HttpRequest",
@@ -47,10 +51,12 @@ __all__ = [
     "LifespanError",
     "Prelude",
     "ResponseStream",
+    "Source",
     "StatusError",
     "StreamClosed",
     "StreamingAdapter",
     "StreamingHandler",
+    "StreamingSource",
     "UnknownEventError",
     "__version__",
     "gzip_chunks",
@@ -60,12 +66,15 @@ __all__ = [
 
 _HOMES = {
     "BlockingResponseStream": "handlers.stream",
+    "Config": "config",
     "HttpRequest": "sources",
     "LambdaContext": "runtime.context",
     "Prelude": "sinks",
     "ResponseStream": "handlers.stream",
+    "Source": "sources",
     "StreamingAdapter": "adapter",
     "StreamingHandler": "handlers.decorator",
+    "StreamingSource": "sources",
     "gzip_chunks": "handlers.pipeline",
     "pipeline": "handlers.pipeline",
     "streaming_handler": "handlers.decorator",

@@ -21,6 +21,7 @@ from asgi_stream.config import load_config
 from asgi_stream.errors import AnswerTooLarge, ConfigurationError, StatusError, UnknownEventError
 from asgi_stream.foreign import get, log, of_type, plain_str, shown, text
 from asgi_stream.responders import BufferedResponder, StreamingResponder
+from asgi_stream.sinks import Handler
 from asgi_stream.sources import NOT_HTTP, can_stream, check_source, find_source
 from asgi_stream.sources.request import with_host
 
@@ -103,56 +104,60 @@ def _trace_id(context: Any) -> bytes | None:
     return trace.encode("latin-1", "replace") if type(trace) is str else None
 
 
-class StreamingAdapter:
+class StreamingAdapter(Handler):
     """Makes a Lambda handler of an ASGI 3 application: ``handler = StreamingAdapter(app)``.
 
     Each argument that is None is read from the environment variable ``ASGI_STREAM_`` and its name in capitals, where
-    there is one; after that the default stands.
+    there is one; after that the default counts. More about each is in docs/settings.md.
 
-    - ``lifespan``: ``"auto"`` (the default; an app that raises on the lifespan scope has none), ``"on"`` (that is an
-      init error) or ``"off"``.
-    - ``invoke_mode``: how the source is set up to take answers, ``"stream"`` (the default) or ``"buffered"``; for each
-      source by a mapping such as ``{"function_url": "stream", "rest_api": "buffered"}``. Sources that cannot stream are
-      always answered in one piece.
-    - ``stage``: what becomes of an API Gateway stage: ``"strip"`` (the default) leaves it out of ``path`` and
-      ``root_path``; ``"root_path"`` makes it the ``root_path``, with which ``path`` begins (ASGI's mounted form),
-      unless the app names its own, as ``FastAPI(root_path=…)`` does. What a path check sees, and what links lack, is
-      in docs/settings.md.
-    - ``custom_domain_stage``: False means that an HTTP API's path has no stage on a domain of your own, so that none is
-      stripped from it there; True by default.
-    - ``root_path``: where the app is mounted, as ASGI's ``root_path``.
-    - ``api_gateway_base_path``: a prefix that is taken off each path, such as a custom domain's base path.
-    - ``host_header``: the name of a request header to take the host from, such as ``x-forwarded-host``, which your
-      proxy (CloudFront, a gateway) overwrites; none by default.
-    - ``context_headers``: True fills the request headers ``x-amzn-request-context`` and ``x-amzn-lambda-context`` from
-      event and context, as Lambda Web Adapter does. False by default; what a client sends under these names is dropped
-      either way; see docs/event-sources.md.
-    - ``text_mime_types``: which bodies are text in a buffered answer, in place of a table: beginnings of content types,
-      and suffixes such as ``+json``; see docs/settings.md.
-    - ``exclude_headers``: names of response headers to leave out.
-    - ``deadline_margin``: how long before its deadline an invocation is told that its time is up, in seconds;
-      by default the smaller of one second and a tenth of the time given.
-    - ``workers``: how many processes share the slots of an environment on Lambda Managed Instances, for apps that
-      compute; 1 by default. Elsewhere there is one slot, and one process.
-    - ``share_writes``: True lets the later messages of a burst share a write; each stays a chunk of its own, and leaves
-      at the event loop's next turn at the latest. False by default; see docs/share-writes.md.
-    - ``pathsend``: True offers the ASGI extension ``http.response.pathsend``: the app names a file, and the adapter
-      sends it. False by default, since common middleware does not know the message; see docs/settings.md.
-    - ``pass_through_path``: a route of the app, such as ``"/events"``, that events which are not HTTP requests are
-      posted to as JSON; the JSON that it returns is the answer. Off by default.
-    - ``error_status_codes``: statuses that Lambda counts as errors, such as ``"500,502-504"``; where the answer is
-      streamed, the client still gets the app's page. None by default.
-    - ``access_log``: ``"json"`` or ``"emf"`` writes one record for each HTTP invocation to stdout, ``"emf"`` as
-      CloudWatch metrics; ``"off"`` by default.
-    - ``disconnect_after``: how many seconds after its request an invocation is treated as if its deadline were near, so
-      that a stream whose client has left does not run, and cost, until the function's timeout. None by default.
-    - ``event_stream_keep_alive``: after how many idle seconds an event stream gets a comment. None by default.
-    - ``on_event``: a function ``(event, context)``, sync or async, for events that are no HTTP request (a queue's, a
+    - ``lifespan``: ``auto``: an app that raises on the lifespan scope has no lifespan; ``on``: that is an init error;
+      ``off``: no lifespan is run. Default: ``auto``.
+    - ``invoke_mode``: How the source is set up to take responses: ``stream`` or ``buffered``; or one mode for each
+      source, ``{"rest_api": "buffered"}``, in the variable ``function_url=stream,rest_api=buffered``. A source that
+      cannot stream always gets a buffered response. Default: ``stream``.
+    - ``stage``: What becomes of an API Gateway stage: ``strip`` leaves it out of ``path``, ``raw_path`` and
+      ``root_path``; ``root_path`` makes it ASGI's ``root_path``, with which ``path`` begins, unless the app names its
+      own, as ``FastAPI(root_path=…)`` does. Default: ``strip``.
+    - ``custom_domain_stage``: ``False``: an HTTP API's path has no stage on a domain of your own, and none is stripped
+      from it there. Default: ``True``.
+    - ``root_path``: Where the app is mounted, such as ``/v1``: ASGI's ``root_path``, and ``path`` includes it; a path
+      that begins with it already stays as it is. Default: none.
+    - ``api_gateway_base_path``: A prefix that is stripped from each path, such as a custom domain's base path, in whole
+      segments: ``/v1`` does not strip ``/v10``. Default: none.
+    - ``host_header``: The name of a request header to take the host from, such as ``x-forwarded-host``, which your
+      proxy (CloudFront, a gateway) overwrites. Default: none.
+    - ``context_headers``: ``True`` fills the request headers ``x-amzn-request-context``, ``x-amzn-lambda-context`` and
+      ``x-amz-tenant-id`` from event and context, as Lambda Web Adapter does. What a client sends under these names is
+      dropped either way. Default: ``False``.
+    - ``text_mime_types``: Which bodies are text in a buffered response: beginnings of content types, and suffixes such
+      as ``+json``; separated by commas in the variable. Default: a table.
+    - ``exclude_headers``: Names of response headers to leave out; separated by commas in the variable. Default: none.
+    - ``deadline_margin``: How long before its deadline an app receives ``http.disconnect``, in seconds. Default: the
+      smaller of 1 s and 10 % of the time given.
+    - ``workers``: How many processes share the slots of an environment on Lambda Managed Instances, for apps that
+      compute. Ignored elsewhere, where there is one slot and one process. Default: ``1``.
+    - ``share_writes``: ``True``: the later messages of a burst share a write; each remains its own chunk, and leaves at
+      the event loop's next turn at the latest. Default: ``False``.
+    - ``pathsend``: ``True``: offer the ASGI extension ``http.response.pathsend``, with which the app names a file and
+      the adapter sends it. Common middleware does not know the message. Default: ``False``.
+    - ``pass_through_path``: A route of the app, such as ``/events``: events that are not HTTP requests are posted to it
+      as JSON, and the JSON that it returns is the result of the invocation. Without it such an event is an error.
+      Default: none.
+    - ``error_status_codes``: Statuses that Lambda counts as errors: ``500,502-504``. Where the response is streamed,
+      the client still gets the app's page. Default: none.
+    - ``access_log``: ``json`` or ``emf``: one record for each HTTP invocation on stdout, ``emf`` as CloudWatch metrics.
+      Default: ``off``.
+    - ``event_stream_keep_alive``: After how many idle seconds a ``text/event-stream`` response gets a comment. Default:
+      none.
+    - ``disconnect_after``: How many seconds after its request an invocation is treated as if its deadline were near:
+      the app receives ``http.disconnect``, then is cancelled. A stream whose client has left does not run, and cost,
+      until the function's timeout. Default: none.
+    - ``on_event``: A function ``(event, context)``, sync or async, for events that are not HTTP requests (a queue's, a
       schedule's); what it returns is the answer, as JSON. See docs/on-event.md.
-    - ``event_sources``: your own event sources, asked before the built-in ones, in place of Mangum's
+    - ``event_sources``: Your own event sources, asked before the built-in ones, in place of Mangum's
       ``custom_handlers``; see docs/event-sources.md.
 
-    ``lifespan`` and the names from ``api_gateway_base_path`` to ``exclude_headers`` mean what they mean to Mangum.
+    ``lifespan``, ``api_gateway_base_path``, ``text_mime_types`` and ``exclude_headers`` mean what they mean to Mangum.
     Raises ConfigurationError for a value that is not understood and for an unknown ``ASGI_STREAM_`` variable.
     """
 
@@ -196,40 +201,14 @@ class StreamingAdapter:
         for source in self._event_sources:
             check_source(source)
         self.app = app
-        self.config = load_config(
-            {
-                "lifespan": lifespan,
-                "invoke_mode": invoke_mode,
-                "stage": stage,
-                "custom_domain_stage": custom_domain_stage,
-                "root_path": root_path,
-                "api_gateway_base_path": api_gateway_base_path,
-                "host_header": host_header,
-                "context_headers": context_headers,
-                "text_mime_types": text_mime_types,
-                "exclude_headers": exclude_headers,
-                "deadline_margin": deadline_margin,
-                "workers": workers,
-                "share_writes": share_writes,
-                "pathsend": pathsend,
-                "pass_through_path": pass_through_path,
-                "error_status_codes": error_status_codes,
-                "access_log": access_log,
-                "event_stream_keep_alive": event_stream_keep_alive,
-                "disconnect_after": disconnect_after,
-            },
-            sources=[source.name for source in self._event_sources],
-        )
+        # Each argument that the table of settings names.
+        self.config = load_config(locals(), sources=[source.name for source in self._event_sources])
         self._record: type[AccessRecord] | None = None
         if self.config.access_log != "off":
             from asgi_stream.access_log import AccessRecord
 
             self._record = AccessRecord
-        # Read by the runtime.
-        self.deadline_margin = self.config.deadline_margin
-        self.disconnect_after = self.config.disconnect_after
-        self.workers = self.config.workers
-        self.share_writes = self.config.share_writes
+        self.configure(self.config)
         if on_event is not None and self.config.pass_through_path:
             raise ConfigurationError(
                 "on_event and pass_through_path both answer events that are not HTTP requests: set one of them"

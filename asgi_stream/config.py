@@ -1,7 +1,8 @@
 """The adapter's settings: one small frozen value, made from keyword arguments and environment variables.
 
 An argument beats its variable (``ASGI_STREAM_`` and the name in capitals); a name or value that is not understood
-raises.
+raises. :class:`Config` is the table of all settings. A new one is an entry there, an argument of ``StreamingAdapter``
+with its line in the docstring, and a row in docs/settings.md; ``tests/test_settings.py`` compares them.
 """
 
 from __future__ import annotations
@@ -11,20 +12,18 @@ from collections.abc import Mapping
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import shown
-from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Self
+    from typing import Any, Never, TypeVar
 
-__all__ = ["INVOKE_MODES", "LIFESPAN_MODES", "Config", "load_config"]
+    T = TypeVar("T")
+
+__all__ = ["SETTINGS", "Config", "Setting", "load_config", "read_setting"]
 
 PREFIX = "ASGI_STREAM_"
-LIFESPAN_MODES = ("auto", "on", "off")
-ACCESS_LOGS = ("off", "json", "emf")
 INVOKE_MODES = ("stream", "buffered")
-STAGES = ("strip", "root_path")
 # The sources whose platform can stream; for all others an answer is buffered, whatever the setting.
 STREAMING_SOURCES = ("function_url", "rest_api")
 EVERY_SOURCE = "*"
@@ -71,150 +70,8 @@ SWITCHES = {"on": True, "off": False, "true": True, "false": False, "yes": True,
 RUNTIME_VARIABLES = frozenset({"ASGI_STREAM_EXEC_WRAPPER", "ASGI_STREAM_LOOP", "ASGI_STREAM_SHUTDOWN_EXTENSION"})
 
 
-class Config(Record):
-    """How a :class:`~asgi_stream.StreamingAdapter` works. Each field is described there."""
-
-    __slots__ = ()
-    lifespan: str
-    invoke_mode: tuple[tuple[str, str], ...]
-    root_path: str
-    api_gateway_base_path: str
-    text_mime_types: tuple[str, ...]
-    exclude_headers: frozenset[bytes]
-    deadline_margin: float | None
-    workers: int
-    pass_through_path: str
-    error_status_codes: frozenset[int]
-    access_log: str
-    event_stream_keep_alive: float | None
-    disconnect_after: float | None
-    share_writes: bool
-    pathsend: bool
-    stage: str
-    context_headers: bool
-    custom_domain_stage: bool
-    host_header: bytes
-
-    def __new__(
-        cls,
-        lifespan: str = "auto",
-        invoke_mode: tuple[tuple[str, str], ...] = (),
-        root_path: str = "",
-        api_gateway_base_path: str = "",
-        text_mime_types: tuple[str, ...] = TEXT_MIME_TYPES,
-        exclude_headers: frozenset[bytes] = frozenset(),
-        deadline_margin: float | None = None,
-        workers: int = 1,
-        pass_through_path: str = "",
-        error_status_codes: frozenset[int] = frozenset(),
-        access_log: str = "off",
-        event_stream_keep_alive: float | None = None,
-        disconnect_after: float | None = None,
-        share_writes: bool = False,
-        pathsend: bool = False,
-        stage: str = "strip",
-        context_headers: bool = False,
-        custom_domain_stage: bool = True,
-        host_header: bytes = b"",
-    ) -> Self:
-        return tuple.__new__(
-            cls,
-            (
-                lifespan,
-                invoke_mode,
-                root_path,
-                api_gateway_base_path,
-                text_mime_types,
-                exclude_headers,
-                deadline_margin,
-                workers,
-                pass_through_path,
-                error_status_codes,
-                access_log,
-                event_stream_keep_alive,
-                disconnect_after,
-                share_writes,
-                pathsend,
-                stage,
-                context_headers,
-                custom_domain_stage,
-                host_header,
-            ),
-        )
-
-    def streams(self, source: str) -> bool:
-        """True if the answer to an event of this source is to be streamed, where it can be."""
-        if not self.invoke_mode:
-            return True
-        modes = dict(self.invoke_mode)
-        return modes.get(source, modes.get(EVERY_SOURCE, "stream")) == "stream"
-
-    def is_text(self, content_type: str, content_encoding: str) -> bool:
-        """True if a buffered body with these two headers may travel as text; everything else travels as base64.
-
-        A body that has a content coding is binary (RFC 9110, 8.4), and so is text in a charset such as UTF-16, in which
-        ASCII characters are other bytes.
-        """
-        if content_encoding.strip(" \t").lower() not in ("", "identity"):
-            return False
-        content_type = content_type.strip(" \t").lower()
-        media_type, *parameters = content_type.split(";")
-        suffixes = tuple(entry for entry in self.text_mime_types if entry.startswith("+"))
-        if not content_type.startswith(self.text_mime_types) and not media_type.rstrip(" \t").endswith(suffixes):
-            return False
-        return all(_has_ascii(parameter) for parameter in parameters)
-
-
-def _has_ascii(parameter: str) -> bool:
-    """False for a ``charset`` parameter of a content type that names an encoding in which ``a`` is another byte."""
-    name, _, value = parameter.partition("=")
-    if name.strip(" \t") != "charset":
-        return True
-    try:
-        return b"a".decode(value.strip(" \t\"'")) == "a"
-    except LookupError:
-        return True  # an unknown name: whether the body is UTF-8 decides
-    except ValueError:
-        return False
-
-
-def load_config(
-    arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ, sources: Sequence[str] = ()
-) -> Config:
-    """Returns the settings; arguments that are None stand for absent ones. Raises ConfigurationError.
-
-    ``sources`` are the names of the user's own event sources, which may have an invoke mode too.
-    """
-    known = {PREFIX + name.upper(): name for name in Config._fields}
-    for variable in environ:
-        if variable.startswith(PREFIX) and variable not in known and variable not in RUNTIME_VARIABLES:
-            names = ", ".join(sorted({*known, *RUNTIME_VARIABLES}))
-            raise ConfigurationError(f"the environment variable {variable} is not a setting; these are: {names}")
-    values = {}
-    for variable, name in known.items():
-        value, origin = arguments.get(name), name
-        if value is None:
-            value, origin = environ.get(variable), variable
-        if value is not None:
-            values[name] = _read(name, value, origin)
-    config = Config(**values)
-    for source, _ in config.invoke_mode:
-        if source != EVERY_SOURCE:
-            _one_of((*STREAMING_SOURCES, *sources), source, "a source in invoke_mode")
-    return config
-
-
-def _read(name: str, value: object, origin: str) -> Any:
-    try:
-        return _READERS[name](value, origin)
-    except ConfigurationError:
-        raise
-    except BaseException as error:  # of a value that cannot be compared, or iterated over
-        raise ConfigurationError(f"{origin} cannot be read: {shown(error)}") from error
-
-
-def _read_lifespan(value: object, origin: str) -> str:
-    return _one_of(LIFESPAN_MODES, value, origin)
+def _choice(*allowed: str) -> Callable[[object, str], str]:
+    return lambda value, origin: _one_of(allowed, value, origin)
 
 
 def _read_invoke_mode(value: object, origin: str) -> tuple[tuple[str, str], ...]:
@@ -228,10 +85,6 @@ def _read_invoke_mode(value: object, origin: str) -> tuple[tuple[str, str], ...]
     if not isinstance(value, Mapping):
         raise ConfigurationError(f"{origin} must be a mode or a mapping of sources to modes, not {shown(value)}")
     return tuple((source, _one_of(INVOKE_MODES, mode, origin)) for source, mode in value.items())
-
-
-def _read_stage(value: object, origin: str) -> str:
-    return _one_of(STAGES, value, origin)
 
 
 def _read_path(value: object, origin: str) -> str:
@@ -320,29 +173,6 @@ def _read_status_codes(value: object, origin: str) -> frozenset[int]:
     return frozenset(codes)
 
 
-_READERS: dict[str, Callable[[object, str], Any]] = {
-    "lifespan": _read_lifespan,
-    "invoke_mode": _read_invoke_mode,
-    "root_path": _read_path,
-    "api_gateway_base_path": _read_path,
-    "text_mime_types": _read_mime_types,
-    "exclude_headers": _read_header_names,
-    "deadline_margin": _read_seconds,
-    "workers": _read_count,
-    "share_writes": _read_switch,
-    "pathsend": _read_switch,
-    "pass_through_path": _read_route,
-    "error_status_codes": _read_status_codes,
-    "access_log": lambda value, origin: _one_of(ACCESS_LOGS, value, origin),
-    "event_stream_keep_alive": _read_interval,
-    "disconnect_after": _read_interval,
-    "stage": _read_stage,
-    "context_headers": _read_switch,
-    "custom_domain_stage": _read_switch,
-    "host_header": _read_header_name,
-}
-
-
 def _one_of(allowed: Iterable[str], value: object, origin: str) -> str:
     if isinstance(value, str) and value in allowed:
         return value
@@ -355,3 +185,238 @@ def _items(value: object, origin: str) -> list[str]:
     if not isinstance(items, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in items):
         raise ConfigurationError(f"{origin} must be a list of texts, not {shown(value)}")
     return [item.strip() for item in items if item.strip()]
+
+
+class Setting:
+    """A line of the table: ``read(value, origin)`` returns the value or raises ConfigurationError.
+
+    ``help`` is the text of the documentation; ``shown`` describes the default there, if the value itself does not.
+    """
+
+    __slots__ = ("default", "help", "read", "shown")
+
+    def __init__(self, default: object, read: Callable[[object, str], Any], help: str, shown: str) -> None:  # noqa: A002
+        self.default = default
+        self.read = read
+        self.help = help
+        self.shown = shown
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        SETTINGS[name] = self
+
+
+SETTINGS: dict[str, Setting] = {}
+
+
+def _setting(default: T, read: Callable[[object, str], T], help: str, *, shown: str = "") -> T:  # noqa: A002
+    """Declares a field of :class:`Config`: for type checkers a field is what ``read`` returns."""
+    return Setting(default, read, help, shown)  # type: ignore[return-value]
+
+
+class Config:
+    """How a :class:`~asgi_stream.StreamingAdapter` works: the table of its settings, and their values, read-only."""
+
+    lifespan: str = _setting(
+        "auto",
+        _choice("auto", "on", "off"),
+        "``auto``: an app that raises on the lifespan scope has no lifespan; ``on``: that is an init error; "
+        "``off``: no lifespan is run.",
+    )
+    invoke_mode: tuple[tuple[str, str], ...] = _setting(
+        (),
+        _read_invoke_mode,
+        "How the source is set up to take responses: ``stream`` or ``buffered``; or one mode for each source, "
+        '``{"rest_api": "buffered"}``, in the variable ``function_url=stream,rest_api=buffered``. A source that cannot '
+        "stream always gets a buffered response.",
+        shown="``stream``",
+    )
+    stage: str = _setting(
+        "strip",
+        _choice("strip", "root_path"),
+        "What becomes of an API Gateway stage: ``strip`` leaves it out of ``path``, ``raw_path`` and ``root_path``; "
+        "``root_path`` makes it ASGI's ``root_path``, with which ``path`` begins, unless the app names its own, as "
+        "``FastAPI(root_path=…)`` does.",
+    )
+    custom_domain_stage: bool = _setting(
+        True,
+        _read_switch,
+        "``False``: an HTTP API's path has no stage on a domain of your own, and none is stripped from it there.",
+    )
+    root_path: str = _setting(
+        "",
+        _read_path,
+        "Where the app is mounted, such as ``/v1``: ASGI's ``root_path``, and ``path`` includes it; a path that begins "
+        "with it already stays as it is.",
+    )
+    api_gateway_base_path: str = _setting(
+        "",
+        _read_path,
+        "A prefix that is stripped from each path, such as a custom domain's base path, in whole segments: ``/v1`` "
+        "does not strip ``/v10``.",
+    )
+    host_header: bytes = _setting(
+        b"",
+        _read_header_name,
+        "The name of a request header to take the host from, such as ``x-forwarded-host``, which your proxy "
+        "(CloudFront, a gateway) overwrites.",
+    )
+    context_headers: bool = _setting(
+        False,
+        _read_switch,
+        "``True`` fills the request headers ``x-amzn-request-context``, ``x-amzn-lambda-context`` and "
+        "``x-amz-tenant-id`` from event and context, as Lambda Web Adapter does. What a client sends under these names "
+        "is dropped either way.",
+    )
+    text_mime_types: tuple[str, ...] = _setting(
+        TEXT_MIME_TYPES,
+        _read_mime_types,
+        "Which bodies are text in a buffered response: beginnings of content types, and suffixes such as ``+json``; "
+        "separated by commas in the variable.",
+        shown="a table",
+    )
+    exclude_headers: frozenset[bytes] = _setting(
+        frozenset(),
+        _read_header_names,
+        "Names of response headers to leave out; separated by commas in the variable.",
+    )
+    deadline_margin: float | None = _setting(
+        None,
+        _read_seconds,
+        "How long before its deadline an app receives ``http.disconnect``, in seconds.",
+        shown="the smaller of 1 s and 10 % of the time given",
+    )
+    workers: int = _setting(
+        1,
+        _read_count,
+        "How many processes share the slots of an environment on Lambda Managed Instances, for apps that compute. "
+        "Ignored elsewhere, where there is one slot and one process.",
+    )
+    share_writes: bool = _setting(
+        False,
+        _read_switch,
+        "``True``: the later messages of a burst share a write; each remains its own chunk, and leaves at the event "
+        "loop's next turn at the latest.",
+    )
+    pathsend: bool = _setting(
+        False,
+        _read_switch,
+        "``True``: offer the ASGI extension ``http.response.pathsend``, with which the app names a file and the "
+        "adapter sends it. Common middleware does not know the message.",
+    )
+    pass_through_path: str = _setting(
+        "",
+        _read_route,
+        "A route of the app, such as ``/events``: events that are not HTTP requests are posted to it as JSON, and the "
+        "JSON that it returns is the result of the invocation. Without it such an event is an error.",
+    )
+    error_status_codes: frozenset[int] = _setting(
+        frozenset(),
+        _read_status_codes,
+        "Statuses that Lambda counts as errors: ``500,502-504``. Where the response is streamed, the client still gets "
+        "the app's page.",
+    )
+    access_log: str = _setting(
+        "off",
+        _choice("off", "json", "emf"),
+        "``json`` or ``emf``: one record for each HTTP invocation on stdout, ``emf`` as CloudWatch metrics.",
+    )
+    event_stream_keep_alive: float | None = _setting(
+        None,
+        _read_interval,
+        "After how many idle seconds a ``text/event-stream`` response gets a comment.",
+    )
+    disconnect_after: float | None = _setting(
+        None,
+        _read_interval,
+        "How many seconds after its request an invocation is treated as if its deadline were near: the app receives "
+        "``http.disconnect``, then is cancelled. A stream whose client has left does not run, and cost, until the "
+        "function's timeout.",
+    )
+
+    def __init__(self, **values: Any) -> None:
+        if unknown := values.keys() - SETTINGS:
+            raise TypeError(f"not settings: {', '.join(sorted(unknown))}")
+        vars(self).update({name: values.get(name, setting.default) for name, setting in SETTINGS.items()})
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        raise AttributeError(f"{name} cannot be set: a Config is read-only")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    def streams(self, source: str) -> bool:
+        """True if the answer to an event of this source is to be streamed, where it can be."""
+        if not self.invoke_mode:
+            return True
+        modes = dict(self.invoke_mode)
+        return modes.get(source, modes.get(EVERY_SOURCE, "stream")) == "stream"
+
+    def is_text(self, content_type: str, content_encoding: str) -> bool:
+        """True if a buffered body with these two headers may travel as text; everything else travels as base64.
+
+        A body that has a content coding is binary (RFC 9110, 8.4), and so is text in a charset such as UTF-16, in which
+        ASCII characters are other bytes.
+        """
+        if content_encoding.strip(" \t").lower() not in ("", "identity"):
+            return False
+        content_type = content_type.strip(" \t").lower()
+        media_type, *parameters = content_type.split(";")
+        suffixes = tuple(entry for entry in self.text_mime_types if entry.startswith("+"))
+        if not content_type.startswith(self.text_mime_types) and not media_type.rstrip(" \t").endswith(suffixes):
+            return False
+        return all(_has_ascii(parameter) for parameter in parameters)
+
+
+def _has_ascii(parameter: str) -> bool:
+    """False for a ``charset`` parameter of a content type that names an encoding in which ``a`` is another byte."""
+    name, _, value = parameter.partition("=")
+    if name.strip(" \t") != "charset":
+        return True
+    try:
+        return b"a".decode(value.strip(" \t\"'")) == "a"
+    except LookupError:
+        return True  # an unknown name: whether the body is UTF-8 decides
+    except ValueError:
+        return False
+
+
+def load_config(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ, sources: Sequence[str] = ()
+) -> Config:
+    """Returns the settings; arguments that are None stand for absent ones. Raises ConfigurationError.
+
+    ``sources`` are the names of the user's own event sources, which may have an invoke mode too.
+    """
+    known = {PREFIX + name.upper(): name for name in SETTINGS}
+    for variable in environ:
+        if variable.startswith(PREFIX) and variable not in known and variable not in RUNTIME_VARIABLES:
+            names = ", ".join(sorted({*known, *RUNTIME_VARIABLES}))
+            raise ConfigurationError(f"the environment variable {variable} is not a setting; these are: {names}")
+    values = {}
+    for variable, name in known.items():
+        value, origin = arguments.get(name), name
+        if value is None:
+            value, origin = environ.get(variable), variable
+        if value is not None:
+            values[name] = read_setting(name, value, origin)
+    config = Config(**values)
+    for source, _ in config.invoke_mode:
+        if source != EVERY_SOURCE:
+            _one_of((*STREAMING_SOURCES, *sources), source, "a source in invoke_mode")
+    return config
+
+
+def read_setting(name: str, value: object, origin: str) -> Any:
+    """Returns the value of a setting; ``origin`` is the name that errors use. Raises ConfigurationError."""
+    try:
+        return SETTINGS[name].read(value, origin)
+    except ConfigurationError:
+        raise
+    except BaseException as error:  # of a value that cannot be compared, or iterated over
+        raise ConfigurationError(f"{origin} cannot be read: {shown(error)}") from error

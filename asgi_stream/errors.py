@@ -1,9 +1,9 @@
-"""Every error that this package raises for its user to see, in one place.
+"""Every error that this package raises for its user to see, in one place. Base class: :class:`AsgiStreamError`.
 
-Families by whose move it is: :class:`ConfigurationError` (the deployment), :class:`EventError` (whoever invoked the
+The classes say who has to act: :class:`ConfigurationError` (the deployment), :class:`EventError` (the invoker of the
 function), :class:`AppError` and :class:`AnswerTooLarge` (the ASGI app), :class:`HandlerError` (a streaming handler).
-:class:`StreamClosed` is the odd one out: an ``OSError``, because the ASGI specification says that ``send`` raises one
-when the peer is gone.
+:class:`StreamClosed` is an ``OSError``, which the ASGI specification requires of ``send`` when the peer is gone.
+All are names of ``asgi_stream``, but for :class:`LambdaRefused`, which ``asgi_stream.testing`` has.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __all__ = [
     "DeadlineExceeded",
     "EventError",
     "HandlerError",
+    "LambdaRefused",
     "LifespanError",
     "StatusError",
     "StreamClosed",
@@ -90,6 +91,14 @@ class StreamClosed(AsgiStreamError, ConnectionError):
     """Raised by ``send`` when the peer is gone: Lambda has closed the response stream, or the deadline an event stream.
 
     An ``OSError``, as the ASGI specification requires for a closed connection (HTTP, version 2.4).
+    """
+
+
+class LambdaRefused(AsgiStreamError):
+    """Raised to the client of a test transport for a request or response that Lambda would not take.
+
+    The sentence names the limit: the size of an event or of a streamed response, what a prelude or a function's answer
+    may hold. It is raised whatever ``raise_app_exceptions`` says.
     """
 
 

@@ -6,26 +6,78 @@ kind of handler that there is, is imported.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 
+from asgi_stream.config import SETTINGS, read_setting
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import get, of_type, type_name
+from asgi_stream.sinks import Handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    from asgi_stream.sinks import Sink
 
 __all__ = ["as_handler"]
 
 METHODS = ("startup", "invoke", "shutdown")
+ATTRIBUTES = tuple(Handler.__annotations__)
 
 
-def as_handler(value: Any) -> Any:
+class OtherHandler(Handler):
+    """Drives an object that has the methods of a handler, and reads its attributes.
+
+    One that the object lacks, or that cannot be read or is not as declared, has its default.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        for name in ATTRIBUTES:
+            setattr(self, name, _attribute(value, name))
+
+    def __copy__(self) -> OtherHandler:
+        import copy  # on a developer's machine alone
+
+        return OtherHandler(copy.copy(self._value))
+
+    @property
+    def wants_shutdown(self) -> bool:
+        return get(self._value, "wants_shutdown") is True
+
+    def adopt(self, adapters: Sequence[Any]) -> None:
+        if (adopt := get(self._value, "adopt")) is not None:
+            adopt(adapters)
+
+    def startup(self) -> Any:
+        return self._value.startup()
+
+    def invoke(self, event: Any, context: Any, sink: Sink) -> Any:
+        return self._value.invoke(event, context, sink)
+
+    def shutdown(self) -> Any:
+        return self._value.shutdown()
+
+
+def _attribute(value: object, name: str) -> Any:
+    found = get(value, name)
+    # No instance of a subclass, whose methods may do anything; `in` would call `__eq__` of its type.
+    if any(type(found) is kind for kind in (bool, int, float)):
+        with contextlib.suppress(ConfigurationError):
+            return read_setting(name, found, name)
+    return SETTINGS[name].default
+
+
+def as_handler(value: Any) -> Handler:
     """Returns what the runtime can drive. Raises ConfigurationError for what is no handler, with the remedy."""
     is_class = of_type(value, type)
     if not is_class and all(callable(get(value, name)) for name in METHODS):
-        return value
+        # Attributes of our handlers can be set to anything, too.
+        is_sound = of_type(value, Handler) and all(get(value, name) is _attribute(value, name) for name in ATTRIBUTES)
+        return value if is_sound else OtherHandler(value)
     if is_class or not callable(value):
         what = "a class" if is_class else type_name(value)
         raise ConfigurationError(
@@ -48,13 +100,13 @@ def as_handler(value: Any) -> Any:
     return _app(value)
 
 
-def _app(value: Any) -> Any:
+def _app(value: Any) -> Handler:
     from asgi_stream.adapter import StreamingAdapter
 
     return StreamingAdapter(value)
 
 
-def _function(value: Any) -> Any:
+def _function(value: Any) -> Handler:
     from asgi_stream.handlers.base import is_a
 
     if is_a(value, inspect.isasyncgenfunction, inspect.isgeneratorfunction):

@@ -1,4 +1,6 @@
-"""Where a response goes.
+"""The two interfaces that everything meets at: what the runtime drives, and where a response goes.
+
+A handler is a subclass of :class:`Handler`.
 
 A sink takes one response and lets it end in exactly one way: ``start`` (or ``open``, for a stream that is no HTTP
 response), any number of ``write``, then ``end``; or a whole one by ``reply``; or ``abort`` at any moment before the
@@ -15,8 +17,11 @@ from asgi_stream.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Mapping, Sequence
+    import contextvars
+    from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
     from typing import Any, Protocol, Self, TypeAlias
+
+    from asgi_stream.config import Config
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["CALLS", "DONE", "Prelude", "Sink", "SinkState", "SinkStateError"]
+__all__ = ["CALLS", "DONE", "Handler", "Prelude", "Sink", "SinkState", "SinkStateError"]
 
 
 DELIMITER = bytes(8)
@@ -224,4 +229,43 @@ class Sink:
         raise NotImplementedError
 
     async def _abort(self, error: BaseException) -> None:
+        raise NotImplementedError
+
+
+class Handler:
+    """What the runtime drives, on the one event loop of the process. Every kind of handler is a subclass.
+
+    All that the runtime reads is declared here, with its default. The attributes are settings (docs/settings.md).
+    """
+
+    deadline_margin: float | None = None
+    disconnect_after: float | None = None
+    share_writes: bool = False
+    workers: int = 1
+
+    def configure(self, config: Config) -> None:
+        """Takes the attributes from the settings."""
+        self.deadline_margin = config.deadline_margin
+        self.disconnect_after = config.disconnect_after
+        self.share_writes = config.share_writes
+        self.workers = config.workers
+
+    @property
+    def wants_shutdown(self) -> bool:
+        """True, once startup has returned, if :meth:`shutdown` has anything to do."""
+        return False
+
+    def adopt(self, adapters: Sequence[Any]) -> None:
+        """Receives, before startup, the adapters that were made while the function's module was imported."""
+
+    def startup(self) -> Coroutine[Any, Any, contextvars.Context]:
+        """Runs once, before the first invocation; returns the context variables that invocations see."""
+        raise NotImplementedError
+
+    def invoke(self, event: Any, context: Any, sink: Sink) -> Coroutine[Any, Any, None]:
+        """Answers one event through ``sink``. What it raises ends the response in an error."""
+        raise NotImplementedError
+
+    def shutdown(self) -> Coroutine[Any, Any, None]:
+        """Runs once, at the end of the execution environment."""
         raise NotImplementedError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import pytest
 
 import asgi_stream
 from asgi_stream import ConfigurationError, StreamingAdapter
-from asgi_stream.config import TEXT_MIME_TYPES, Config, load_config
+from asgi_stream.config import SETTINGS, TEXT_MIME_TYPES, Config, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,15 @@ def config(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config
 
 
 def test_defaults() -> None:
-    assert config() == Config("auto", (), "", "", TEXT_MIME_TYPES, frozenset(), None)
+    assert config() == Config(
+        lifespan="auto",
+        invoke_mode=(),
+        root_path="",
+        api_gateway_base_path="",
+        text_mime_types=TEXT_MIME_TYPES,
+        exclude_headers=frozenset(),
+        deadline_margin=None,
+    )
     assert (config().pathsend, config().stage, config().context_headers) == (False, "strip", False)
     assert config().streams("function_url")
 
@@ -200,8 +210,17 @@ def test_an_unknown_argument() -> None:
 
 
 def test_a_configuration_is_frozen() -> None:
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="lifespan cannot be set: a Config is read-only"):
         config().lifespan = "off"
+
+
+def test_a_configuration_is_copied_as_it_is() -> None:
+    original = config(workers=4, lifespan="off")
+    assert pickle.loads(pickle.dumps(original)) == copy.deepcopy(original) == original != config()
+    assert hash(copy.copy(original)) == hash(original)
+    assert repr(original).startswith("Config(lifespan='off', invoke_mode=(), ")
+    with pytest.raises(TypeError, match="not settings: worker"):
+        Config(worker=4)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +359,7 @@ class BrokenList(list[str]):
     __iter__ = __repr__ = Broken._exit
 
 
-@pytest.mark.parametrize("name", Config._fields)
+@pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("kind", [Broken, BrokenList])
 def test_values_that_cannot_be_read_are_refused_by_their_name(name: str, kind: type) -> None:
     with pytest.raises(ConfigurationError, match=name):

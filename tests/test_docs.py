@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -53,6 +54,16 @@ def test_each_fault_has_an_outcome_and_a_test() -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
         assert "://" in target or (document.parent / target).exists(), target
+
+
+def test_names_are_importable_from_where_the_documents_say() -> None:
+    pages = "".join(path.read_text() for path in DOCUMENTS)
+    named = {name.rpartition(".")[::2] for name in re.findall(r"`(asgi_stream(?:\.\w+)*\.[A-Z]\w+)", pages)}
+    for module, names in re.findall(r"^ *from (asgi_stream[\w.]*) import ([\w, ]+)", pages, re.MULTILINE):
+        named |= {(module, name.split()[0]) for name in names.split(",")}
+    assert {("asgi_stream", "Source"), ("asgi_stream", "Config"), ("asgi_stream.testing", "LambdaRefused")} <= named
+    for module, name in named:
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
 @pytest.mark.anyio

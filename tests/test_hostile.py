@@ -25,6 +25,7 @@ from asgi_stream.runtime import bootstrap, logs
 from asgi_stream.runtime.connection import Connection
 from asgi_stream.runtime.deadline import BlockWatch
 from asgi_stream.runtime.loop import Runtime
+from asgi_stream.sinks import Handler
 from asgi_stream.sources import function_url
 from asgi_stream.testing import LambdaRefused, LambdaTransport, SyncLambdaTransport, exchange
 from tests.support.events import function_url_event
@@ -120,8 +121,8 @@ async def managed_instances(handler: Any) -> Outcome:
     handler = as_handler(handler)
     begun, goes_on = asyncio.Event(), asyncio.Event()
 
-    class Both:
-        startup, shutdown, wants_shutdown = handler.startup, handler.shutdown, False
+    class Both(Handler):
+        startup, shutdown = handler.startup, handler.shutdown
 
         async def invoke(self, event: Any, context: Any, sink: Any) -> None:
             if event["rawPath"] != "/healthy":
@@ -930,7 +931,7 @@ class _Handler:
     async def shutdown(self) -> None: ...
 
 
-@pytest.mark.parametrize("name", ["deadline_margin", "share_writes", "workers", "wants_shutdown"])
+@pytest.mark.parametrize("name", [*Handler.__annotations__, "wants_shutdown"])
 @pytest.mark.parametrize(
     ("how", "what"),
     [
@@ -949,7 +950,7 @@ def test_attributes_of_a_handler(name: str, how: str, what: object) -> None:
         what = Broken()
     elif what == "of a broken class":
         what = make_class(int, {}, dict.fromkeys(("__eq__", "__hash__"), ("raises", SystemExit)))(1)
-    handler = _of_a_handler(name, how, what)
+    handler = as_handler(_of_a_handler(name, how, what))
     api = FakeRuntimeApi(*EVENTS, headers=_fields())
 
     async def run() -> int:
@@ -994,7 +995,7 @@ class Startups:
     ],
 )
 def test_startups_that_fail_are_init_errors(name: str, error: str) -> None:
-    handler = type("Handler", (_Handler,), {"startup": vars(Startups)[name].__func__})()
+    handler = as_handler(type("Handler", (_Handler,), {"startup": vars(Startups)[name].__func__})())
     api = FakeRuntimeApi(*EVENTS)
 
     async def run() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asgi_stream.calls import Environment
 from asgi_stream.config import load_config
+from asgi_stream.sinks import Handler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,18 +23,14 @@ __all__ = ["BaseHandler", "is_a"]
 MOST_THREADS = 1000
 
 
-class BaseHandler:
+class BaseHandler(Handler):
     """A handler as the runtime drives it. Its settings come from the environment; see docs/settings.md.
 
     Raises ConfigurationError for a setting that is not understood.
     """
 
     def __init__(self) -> None:
-        config = load_config({})
-        self.deadline_margin = config.deadline_margin
-        self.disconnect_after = config.disconnect_after
-        self.workers = config.workers
-        self.share_writes = config.share_writes
+        self.configure(load_config({}))
         self._adapters: Sequence[StreamingAdapter] = ()
         self._environment = Environment()
         self._threads: Threads | None = None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import NoReturn
 
-    from asgi_stream.runtime.loop import Handler
+    from asgi_stream.sinks import Handler
 
 __all__ = ["leave", "main"]
 
@@ -139,9 +139,7 @@ def _current(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 def _workers(handler: Handler, slots: int | None) -> int:
     """How many processes are to share the slots; elsewhere than on Managed Instances it is one."""
-    workers = get(handler, "workers", 1)
-    if type(workers) is not int or workers < 1:
-        workers = 1
+    workers = handler.workers
     if workers > 1 and slots is None:
         log(
             "INFO",

@@ -10,12 +10,12 @@ import importlib
 import sys
 
 from asgi_stream.errors import ConfigurationError
-from asgi_stream.foreign import MAX_TEXT, get, shown, text
+from asgi_stream.foreign import MAX_TEXT, shown, text
 from asgi_stream.runtime.reports import ErrorReport, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asgi_stream.runtime.loop import Handler
+    from asgi_stream.sinks import Handler
 
 __all__ = ["HandlerLoadError", "load_handler"]
 
@@ -85,10 +85,9 @@ def load_handler(name: str) -> Handler:
     from asgi_stream.recognise import as_handler
 
     try:
-        driven: Handler = as_handler(handler)
-        adopt, adapter = get(driven, "adopt"), sys.modules.get("asgi_stream.adapter")
-        if adopt is not None and adapter is not None:
-            adopt(adapter.adapters())  # all that were made by now, which is during the import
+        driven = as_handler(handler)
+        if (adapter := sys.modules.get("asgi_stream.adapter")) is not None:
+            driven.adopt(adapter.adapters())  # all that were made by now, which is during the import
     except ConfigurationError as error:
         raise HandlerLoadError(f"Handler {name!r} cannot be used: {error}", "Runtime.HandlerNotFound") from None
     except BaseException as error:

@@ -32,35 +32,13 @@ from asgi_stream.sinks import SinkState
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any, Protocol
+    from typing import Any
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.http11 import Reply
     from asgi_stream.runtime.reports import ErrorReport
     from asgi_stream.runtime.requests import Invocation
-    from asgi_stream.sinks import Sink
-
-    class Handler(Protocol):
-        """What the runtime drives. All three run on the one event loop of the process.
-
-        ``wants_shutdown`` says, once startup has returned, whether shutdown has anything to do.
-        """
-
-        @property
-        def wants_shutdown(self) -> bool: ...
-
-        async def startup(self) -> contextvars.Context:
-            """Runs once, before the first invocation; returns the context variables that invocations see."""
-            ...
-
-        async def invoke(self, event: Any, context: LambdaContext, sink: Sink) -> None:
-            """Answers one event through ``sink``. What it raises ends the response in an error."""
-            ...
-
-        async def shutdown(self) -> None:
-            """Runs once, at the end of the execution environment."""
-            ...
-
+    from asgi_stream.sinks import Handler, Sink
 
 __all__ = ["Fatal", "Runtime"]
 
@@ -110,19 +88,17 @@ class Runtime:
         self._held: asyncio.Task[None] | None = None
         self._snap_start = snap_start
         self._started = started  # called once the handler is
-        margin = get(handler, "deadline_margin")
-        is_number = type(margin) is int or type(margin) is float
-        self._margin: float | None = margin if is_number and 0 <= margin <= 900 else None
-        length = get(handler, "disconnect_after")
-        self._length: float | None = length if type(length) is int or type(length) is float else None
+        self._margin = handler.deadline_margin
+        self._length = handler.disconnect_after
         self._connections = connections
         self._managed_instances = managed_instances
         self._variables = contextvars.copy_context()
+        self._wants_shutdown = False
         self._running: set[asyncio.Task[BaseException | None]] = set()
         self._block_watch = BlockWatch()
         self._abandoned = False
         self._response = ResponseStream
-        if get(handler, "share_writes") is True:
+        if handler.share_writes:
             from asgi_stream.runtime.shared_writes import SharingStream
 
             self._response = SharingStream
@@ -154,7 +130,7 @@ class Runtime:
             return 1
         if self._started is not None:
             self._started()
-        if self._extension is not None and get(self._handler, "wants_shutdown") is True:
+        if self._extension is not None and self._wants_shutdown:
             from asgi_stream.runtime.extension import ask_for_sigterm
 
             # Kept alive by this name; cancelled with all tasks in the end.
@@ -182,6 +158,7 @@ class Runtime:
         # Returned, as in `_attempt`.
         try:
             variables: object = await self._handler.startup()
+            self._wants_shutdown = self._handler.wants_shutdown is True
         except asyncio.CancelledError:
             raise
         except BaseException as error:

@@ -6,6 +6,7 @@ Each module knows one source and is one :class:`Source`. Nothing here knows ASGI
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Protocol
 
 from asgi_stream.errors import ConfigurationError, UnknownEventError
 from asgi_stream.foreign import get, of_type, plain_str, shown, type_name
@@ -14,59 +15,21 @@ from asgi_stream.sources.request import HttpRequest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any, Protocol, TypeGuard
+    from typing import Any, TypeGuard
 
     from asgi_stream.sinks import Prelude
 
-    class Source(Protocol):
-        """What an event source offers: a module here, or a user's own object."""
-
-        @property
-        def name(self) -> str:
-            """How settings and messages call the source, such as ``rest_api``."""
-            ...
-
-        @property
-        def streams(self) -> bool:
-            """Whether its platform can take a streamed answer at all; one that does is a :class:`StreamingSource`."""
-            ...
-
-        @property
-        def limit(self) -> int:
-            """The longest body that a buffered answer may have, in bytes, before anything is added to it."""
-            ...
-
-        def matches(self, event: Mapping[str, Any]) -> bool:
-            """True if this event comes from the source. Raises nothing, whatever the event holds."""
-            ...
-
-        def to_request(self, event: Mapping[str, Any]) -> HttpRequest:
-            """Returns the request of an event that matched. Raises EventError naming the field at fault."""
-            ...
-
-        def to_answer(
-            self,
-            event: Mapping[str, Any],
-            status: int,
-            headers: Sequence[tuple[bytes, bytes]],
-            body: bytes,
-            is_text: bool,
-        ) -> dict[str, Any]:
-            """Returns the buffered answer, a JSON object, to an event that became a request. Raises AnswerTooLarge.
-
-            ``is_text`` says that the body need not be base64. Raises AppError for what the source cannot carry.
-            """
-            ...
-
-    class StreamingSource(Source, Protocol):
-        """A source whose answers can stream."""
-
-        def to_prelude(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> Prelude:
-            """Returns how this source wants status and headers. Raises AppError where they are too large for it."""
-            ...
-
-
-__all__ = ["NAMES", "NOT_HTTP", "HttpRequest", "can_stream", "check_source", "find_source", "sources"]
+__all__ = [
+    "NAMES",
+    "NOT_HTTP",
+    "HttpRequest",
+    "Source",
+    "StreamingSource",
+    "can_stream",
+    "check_source",
+    "find_source",
+    "sources",
+]
 
 # At most one of these modules matches an event: the order decides nothing but how soon. A function has one source most
 # of the time, so that the others need not be imported.
@@ -78,8 +41,56 @@ UNDERSTOOD = (
     "Application Load Balancer, VPC Lattice (V1 and V2), Lambda@Edge"
 )
 
-
 REMEDY = "StreamingAdapter(app, on_event=...) passes events that are not HTTP requests to a function of yours"
+
+
+class Source(Protocol):
+    """What an event source offers: a module here, or a user's own object."""
+
+    @property
+    def name(self) -> str:
+        """How settings and messages call the source, such as ``rest_api``."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether its platform can take a streamed answer at all; one that does is a :class:`StreamingSource`."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """The longest body that a buffered answer may have, in bytes, before anything is added to it."""
+        ...
+
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """True if this event comes from the source. Raises nothing, whatever the event holds."""
+        ...
+
+    def to_request(self, event: Mapping[str, Any]) -> HttpRequest:
+        """Returns the request of an event that matched. Raises EventError naming the field at fault."""
+        ...
+
+    def to_answer(
+        self,
+        event: Mapping[str, Any],
+        status: int,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        is_text: bool,
+    ) -> dict[str, Any]:
+        """Returns the buffered answer, a JSON object, to an event that became a request. Raises AnswerTooLarge.
+
+        ``is_text`` says that the body need not be base64. Raises AppError for what the source cannot carry.
+        """
+        ...
+
+
+class StreamingSource(Source, Protocol):
+    """A source whose answers can stream."""
+
+    def to_prelude(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> Prelude:
+        """Returns how this source wants status and headers. Raises AppError where they are too large for it."""
+        ...
 
 
 def find_source(event: object, extra: Sequence[Source] = ()) -> Source:

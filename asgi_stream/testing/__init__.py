@@ -13,7 +13,7 @@ Lambda.
 
 from __future__ import annotations
 
-from asgi_stream.testing.delivery import LambdaRefused
+from asgi_stream.errors import LambdaRefused
 from asgi_stream.testing.events import (
     alb_event,
     function_url_event,

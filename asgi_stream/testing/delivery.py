@@ -11,7 +11,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from asgi_stream.errors import AsgiStreamError, StreamClosed, stems_from
+from asgi_stream.errors import LambdaRefused, StreamClosed, stems_from
 from asgi_stream.foreign import of_type, text
 from asgi_stream.local.function_error import from_body, from_trailers
 from asgi_stream.local.prelude import INTEGRATION_RESPONSE, InvalidPrelude, ResponseDecoder, ResponseStart
@@ -25,21 +25,13 @@ if TYPE_CHECKING:
     from asgi_stream.local.function_error import FunctionError
     from asgi_stream.sinks import Buffer
 
-__all__ = ["STREAM_LIMIT", "Delivery", "LambdaRefused"]
+__all__ = ["STREAM_LIMIT", "Delivery"]
 
 # AWS: "Lambda quotas", response streaming. Bytes, the prelude's among them; they are counted and not kept.
 STREAM_LIMIT = 200 * 1024 * 1024
 
 BAD_GATEWAY = ResponseStart(502, [(b"content-type", b"text/plain; charset=utf-8")])
 BAD_GATEWAY_BODY = b"Internal Server Error"
-
-
-class LambdaRefused(AsgiStreamError):
-    """Raised to the client of a test transport for a request or response that Lambda would not take.
-
-    The sentence names the limit: the size of an event or of a streamed response, what a prelude or a function's answer
-    may hold. It is raised whatever ``raise_app_exceptions`` says.
-    """
 
 
 class Handover:

@@ -13,20 +13,20 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from asgi_stream.errors import LifespanError
+from asgi_stream.errors import LambdaRefused, LifespanError
 from asgi_stream.foreign import cancel
 from asgi_stream.local.function_url import REGION
 from asgi_stream.recognise import as_handler
 from asgi_stream.runtime.context import LambdaContext
 from asgi_stream.runtime.requests import Invocation
-from asgi_stream.testing.delivery import Delivery, LambdaRefused
+from asgi_stream.testing.delivery import Delivery
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
     from asgi_stream.asgi import ASGIApp
-    from asgi_stream.runtime.loop import Handler
+    from asgi_stream.sinks import Handler
 
     # An ASGI app, an adapter or streaming handler, a function (event, context).
     Function = ASGIApp | Handler | Callable[[Any, Any], Any]

@@ -13,12 +13,11 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from asgi_stream.errors import ConfigurationError, LifespanError
+from asgi_stream.errors import ConfigurationError, LambdaRefused, LifespanError
 from asgi_stream.foreign import of_type, shown
 from asgi_stream.sources import rest_api
 from asgi_stream.testing import events
 from asgi_stream.testing.answers import remap_headers
-from asgi_stream.testing.delivery import LambdaRefused
 from asgi_stream.testing.environment import ExecutionEnvironment
 from asgi_stream.testing.exchange import Exchange
 from asgi_stream.testing.libraries import library, make_response

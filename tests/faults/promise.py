@@ -16,7 +16,7 @@ from tests.support.wire import API
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from asgi_stream.runtime.loop import Handler
+    from asgi_stream.sinks import Handler
 
 # No token is a part of another, of an id or of a header.
 TOKENS = ("token-alpha", "token-beta", "token-gamma")

@@ -12,7 +12,7 @@ from tests.support.memory import connects_to
 from tests.support.wire import FakeRuntimeApi
 
 if TYPE_CHECKING:
-    from asgi_stream.runtime.loop import Handler
+    from asgi_stream.sinks import Handler
     from tests.support.wire import Received
 
 

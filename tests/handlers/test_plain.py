@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import decimal
 import functools
 import inspect
@@ -19,6 +20,7 @@ from asgi_stream import ConfigurationError, LambdaContext, StreamingAdapter, Str
 from asgi_stream.handlers.plain import PlainHandler
 from asgi_stream.handlers.threads import Threads
 from asgi_stream.recognise import as_handler
+from asgi_stream.sinks import Handler, Sink
 from tests.support.events import function_url_event
 from tests.support.wire import serve
 from tests.test_invariants import fresh_interpreter
@@ -205,6 +207,75 @@ def test_a_generator_streams(function: Any) -> None:
 
 @pytest.mark.parametrize("handler", [streaming, StreamingAdapter(asgi_app)])
 def test_a_handler_is_left_alone(handler: Any) -> None:
+    assert as_handler(handler) is handler
+
+
+class BareHandler:
+    """What the runtime drives, without the base class."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    async def startup(self) -> Any:
+        self.done.append("startup")
+
+    async def invoke(self, event: Any, context: Any, sink: Any) -> None:
+        self.done.append(event)
+
+    async def shutdown(self) -> None:
+        self.done.append("shutdown")
+
+
+class OwnHandler(BareHandler):
+    workers = 4
+    share_writes = "on"
+    wants_shutdown = True
+
+    def adopt(self, adapters: Any) -> None:
+        self.done.append(adapters)
+
+
+async def test_an_object_with_the_methods_of_a_handler_is_driven() -> None:
+    own = OwnHandler()
+    handler = as_handler(own)
+    assert (handler.workers, handler.share_writes, handler.deadline_margin) == (4, False, None)
+    handler.adopt(["adapters"])
+    await handler.startup()
+    await handler.invoke("event", None, Sink())
+    await handler.shutdown()
+    assert own.done == [["adapters"], "startup", "event", "shutdown"]
+    assert handler.wants_shutdown
+
+
+def test_an_object_with_the_methods_alone_has_the_defaults() -> None:
+    handler = as_handler(BareHandler())
+    handler.adopt([])
+    assert not handler.wants_shutdown
+    for name in Handler.__annotations__:
+        assert getattr(handler, name) == getattr(Handler, name)
+
+
+async def test_the_copy_of_such_an_object_has_its_own_state() -> None:
+    class Counting(BareHandler):
+        starts = 0
+
+        async def startup(self) -> None:
+            self.starts += 1
+
+    own = Counting()
+    handler = as_handler(own)
+    await copy.copy(handler).startup()
+    assert own.starts == 0
+    await handler.startup()
+    assert own.starts == 1
+
+
+@pytest.mark.parametrize("name", Handler.__annotations__)
+def test_attributes_that_are_set_to_anything_have_their_defaults(name: str) -> None:
+    adapter = StreamingAdapter(asgi_app)
+    setattr(adapter, name, "many")
+    handler = as_handler(adapter)
+    assert getattr(handler, name) == getattr(Handler, name)
     assert as_handler(handler) is handler
 
 

@@ -17,8 +17,7 @@ from tests.support.memory import MemoryStream, connects_to
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from asgi_stream.runtime.loop import Handler
-    from asgi_stream.sinks import Buffer
+    from asgi_stream.sinks import Buffer, Handler
 
 API = "/2018-06-01/runtime"
 
