@@ -14,15 +14,14 @@ import inspect
 import json
 import logging
 import threading
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import HandlerError
 from asgi_stream.foreign import log, of_type
 from asgi_stream.sinks import Sink, SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from typing import Any
 
     from asgi_stream.adapter import StreamingAdapter
     from asgi_stream.asgi.lifespan import Lifespans

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import shown
 from asgi_stream.records import Record
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Self
 
 __all__ = ["INVOKE_MODES", "LIFESPAN_MODES", "Config", "load_config"]
 

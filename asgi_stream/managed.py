@@ -12,15 +12,14 @@ import contextvars
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asgi_stream.asgi.lifespan import MAX_LATE_APPS, TOO_MANY_APPS, Lifespan
 from asgi_stream.calls import answer_whole
 from asgi_stream.foreign import log
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from typing import Any, Self, TypeVar
 
     from asgi_stream.adapter import StreamingAdapter
     from asgi_stream.asgi import ASGIApp

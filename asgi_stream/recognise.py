@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+from typing import Any
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import get, of_type, type_name
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["as_handler"]
 

@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Self
+from typing import Any, Self
 
 __all__ = ["Record"]
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import enum
 import json
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from asgi_stream.records import Record
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping, Sequence
-    from typing import Any, Protocol, Self, TypeAlias
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 

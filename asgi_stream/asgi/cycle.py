@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_stream.asgi.response import BODY, CUT_OFF, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError, DeadlineExceeded, StreamClosed, stems_from
 from asgi_stream.foreign import of_type
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from typing import Any, Protocol
 
     from asgi_stream.asgi import ASGIApp
     from asgi_stream.sinks import Buffer

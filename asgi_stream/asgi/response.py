@@ -8,15 +8,14 @@ an :class:`~asgi_stream.errors.AppError` whose sentence says what was wrong. It 
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING, Any, Self
 
 from asgi_stream.errors import AppError, DeadlineExceeded
 from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_int, plain_str, shown, type_name
 from asgi_stream.records import Record
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Self
 
     from asgi_stream.sinks import Buffer
 

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING, NoReturn
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import get, text
@@ -24,10 +25,8 @@ from asgi_stream.runtime.loop import GRACE, Runtime, report_init_error
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.streams import connector, parse_address
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import NoReturn
 
     from asgi_stream.runtime.loop import Handler
 

@@ -8,12 +8,12 @@ is larger than an event (6 MB), so none needs to be streamed. Rules come from RF
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 from asgi_stream.records import Record
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Self
 
     from asgi_stream.sinks import Buffer
 

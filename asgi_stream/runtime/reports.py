@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from binascii import b2a_base64
+from typing import TYPE_CHECKING, Self
 
 from asgi_stream.foreign import (
     error_text,
@@ -24,10 +25,8 @@ from asgi_stream.foreign import (
 )
 from asgi_stream.records import Record
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
 
 __all__ = ["ErrorReport", "describe"]
 

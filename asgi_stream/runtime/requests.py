@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import functools
 import sys
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from asgi_stream import __version__
 from asgi_stream.records import Record
 from asgi_stream.runtime.http11 import CRLF, ProtocolError, Reply, header_lines, last_chunk, request_line
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self, TypeAlias
-
     from asgi_stream.runtime.reports import ErrorReport
 
     Fields: TypeAlias = tuple[tuple[str, str], ...]

@@ -7,6 +7,8 @@ for an invocation in mid-stream.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asgi_stream.errors import AppError, StreamClosed
 from asgi_stream.runtime.connection import SMALL, ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import CRLF, chunk_size
@@ -14,7 +16,6 @@ from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import buffered_response, invocation_error, stream_end, stream_response
 from asgi_stream.sinks import DONE, Sink, SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 

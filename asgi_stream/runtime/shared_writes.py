@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from asgi_stream.runtime.connection import SMALL
 from asgi_stream.runtime.http11 import CRLF
 from asgi_stream.runtime.response import ResponseStream
 from asgi_stream.sinks import SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 

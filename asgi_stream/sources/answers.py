@@ -7,13 +7,12 @@ UTF-8, with the body as it stands in it: base64 makes four bytes of three.
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AnswerTooLarge
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
 __all__ = [
     "HOP_BY_HOP",

@@ -6,8 +6,8 @@ Nothing here raises: an odd port, host or scheme gives way to what is usual.
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

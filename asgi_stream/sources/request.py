@@ -5,14 +5,14 @@ An event that is not shaped as AWS documents it is an :class:`~asgi_stream.error
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
 from asgi_stream.errors import EventError
 from asgi_stream.records import Record
 from asgi_stream.sources.forwarded import read_host, read_scheme, read_server
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any, Self, TypeVar
 
     T = TypeVar("T")
 
