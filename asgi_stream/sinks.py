@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import enum
 import json
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
-
-from asgi_stream.records import Record
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping, Sequence
@@ -50,7 +48,7 @@ _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _quote = json.encoder.encode_basestring_ascii
 
 
-class Prelude(Record):
+class Prelude(NamedTuple):
     """What precedes the body of an HTTP response on Lambda's stream.
 
     ``status`` is the status code; ``headers`` maps lower-case names to values, duplicates already joined;
@@ -58,20 +56,10 @@ class Prelude(Record):
     Gateway REST APIs, where it wins over ``headers``. (AWS: "HTTP integration response" metadata.)
     """
 
-    __slots__ = ()
     status: int
     headers: Mapping[str, str]
-    cookies: Sequence[str]
-    multi_value_headers: Mapping[str, Sequence[str]] | None
-
-    def __new__(
-        cls,
-        status: int,
-        headers: Mapping[str, str],
-        cookies: Sequence[str] = (),
-        multi_value_headers: Mapping[str, Sequence[str]] | None = None,
-    ) -> Self:
-        return tuple.__new__(cls, (status, headers, cookies, multi_value_headers))
+    cookies: Sequence[str] = ()
+    multi_value_headers: Mapping[str, Sequence[str]] | None = None
 
     def encode(self) -> bytes:
         """Returns the bytes that open the stream: a JSON object, then the delimiter of 8 NUL bytes."""

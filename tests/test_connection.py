@@ -14,6 +14,7 @@ from asgi_stream.runtime.http11 import Reply
 from asgi_stream.runtime.requests import Invocation, next_invocation, stream_response
 from asgi_stream.runtime.streams import READ_SIZE, SocketStream, connector, parse_address
 from tests.support.memory import MemoryStream, connects_to
+from tests.support.values import fields
 
 pytestmark = pytest.mark.anyio
 
@@ -142,7 +143,7 @@ async def test_an_early_reply_wakes_a_blocked_writer() -> None:
     stream.say(TOO_LARGE)
     with pytest.raises(EarlyReply) as info:
         await sending
-    assert info.value.reply == Reply(413, {"content-length": "0"}, b"", True)
+    assert fields(info.value.reply) == fields(Reply(413, {"content-length": "0"}, b"", True))
     assert stream.closed  # half a chunk is on it: nothing else can follow
     new.say(OK)
     assert (await connection.request(NEXT)).status == 202

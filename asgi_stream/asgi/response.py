@@ -8,11 +8,10 @@ an :class:`~asgi_stream.errors.AppError` whose sentence says what was wrong. It 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AppError, DeadlineExceeded
 from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_int, plain_str, shown, type_name
-from asgi_stream.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,42 +73,39 @@ LONGEST_NAME = 64
 MAX_DIGITS = 18
 
 
-class Start(Record):
+class Start:
     """Status and headers, checked."""
 
-    __slots__ = ()
-    status: int
-    headers: list[tuple[bytes, bytes]]
+    __slots__ = ("headers", "status")
 
-    def __new__(cls, status: int, headers: list[tuple[bytes, bytes]]) -> Self:
-        return tuple.__new__(cls, (status, headers))
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.headers = headers
 
 
-class Body(Record):
+class Body:
     """A piece of the body as it must go out: empty where the request or status allows none."""
 
-    __slots__ = ()
-    data: Buffer
-    last: bool
+    __slots__ = ("data", "last")
 
-    def __new__(cls, data: Buffer, last: bool) -> Self:
-        return tuple.__new__(cls, (data, last))
+    def __init__(self, data: Buffer, last: bool) -> None:
+        self.data = data
+        self.last = last
 
 
-class PathSend(Record):
+class PathSend:
     """A file that is the whole body: its path, and its length if the headers promise one, in bytes.
 
     ``silent`` where the request or status allows no body. (ASGI extension "Path Send". The specification has absolute
     paths; Starlette sends the one that it was given.)
     """
 
-    __slots__ = ()
-    path: str
-    promised: int | None
-    silent: bool
+    __slots__ = ("path", "promised", "silent")
 
-    def __new__(cls, path: str, promised: int | None, silent: bool) -> Self:
-        return tuple.__new__(cls, (path, promised, silent))
+    def __init__(self, path: str, promised: int | None, silent: bool) -> None:
+        self.path = path
+        self.promised = promised
+        self.silent = silent
 
 
 class ResponseMachine:

@@ -8,9 +8,7 @@ is larger than an event (6 MB), so none needs to be streamed. Rules come from RF
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
-
-from asgi_stream.records import Record
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,17 +40,16 @@ class ProtocolError(Exception):
     """Raised for a reply that is not HTTP/1.1, and for a request that could not be written as such."""
 
 
-class Reply(Record):
+class Reply:
     """A whole reply. Header names are lower-case; of a repeated header the values are joined with a comma."""
 
-    __slots__ = ()
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    keep_alive: bool
+    __slots__ = ("body", "headers", "keep_alive", "status")
 
-    def __new__(cls, status: int, headers: Mapping[str, str], body: bytes, keep_alive: bool) -> Self:
-        return tuple.__new__(cls, (status, headers, body, keep_alive))
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, keep_alive: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.keep_alive = keep_alive
 
 
 def request_line(method: str, target: str) -> bytes:

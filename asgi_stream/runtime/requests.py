@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from asgi_stream import __version__
-from asgi_stream.records import Record
 from asgi_stream.runtime.http11 import CRLF, ProtocolError, Reply, header_lines, last_chunk, request_line
 
 if TYPE_CHECKING:
@@ -86,25 +85,19 @@ def _usual(host: str, headers: Fields) -> bytes:
     return header_lines((("Host", host), ("User-Agent", USER_AGENT), *headers))
 
 
-class Invocation(Record):
+class Invocation:
     """What ``/next`` gave. Fields that Lambda left out are None.
 
     ``deadline_ms`` is in milliseconds since the epoch; ``event`` is the raw body.
     """
 
-    __slots__ = ()
-    request_id: str
-    event: bytes
-    deadline_ms: int | None
-    function_arn: str | None
-    trace_id: str | None
-    client_context: str | None
-    cognito_identity: str | None
-    tenant_id: str | None
-    invocation_id: str | None
+    __slots__ = (
+        "client_context", "cognito_identity", "deadline_ms", "event", "function_arn", "invocation_id", "request_id",
+        "tenant_id", "trace_id",
+    )  # fmt: skip
 
-    def __new__(
-        cls,
+    def __init__(
+        self,
         request_id: str,
         event: bytes,
         deadline_ms: int | None = None,
@@ -114,21 +107,16 @@ class Invocation(Record):
         cognito_identity: str | None = None,
         tenant_id: str | None = None,
         invocation_id: str | None = None,
-    ) -> Self:
-        return tuple.__new__(
-            cls,
-            (
-                request_id,
-                event,
-                deadline_ms,
-                function_arn,
-                trace_id,
-                client_context,
-                cognito_identity,
-                tenant_id,
-                invocation_id,
-            ),
-        )
+    ) -> None:
+        self.request_id = request_id
+        self.event = event
+        self.deadline_ms = deadline_ms
+        self.function_arn = function_arn
+        self.trace_id = trace_id
+        self.client_context = client_context
+        self.cognito_identity = cognito_identity
+        self.tenant_id = tenant_id
+        self.invocation_id = invocation_id
 
 
 _NEXT = Request("GET", f"{API}/invocation/next", (), b"")

@@ -5,10 +5,9 @@ An event that is not shaped as AWS documents it is an :class:`~asgi_stream.error
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asgi_stream.errors import EventError
-from asgi_stream.records import Record
 from asgi_stream.sources.forwarded import read_host, read_scheme, read_server
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ LONGEST_NAME = 64
 WHITE_SPACE = dict.fromkeys(b"\r\n\t ")  # for str.translate: to be left out
 
 
-class HttpRequest(Record):
+class HttpRequest(NamedTuple):
     """An HTTP request as its client sent it.
 
     ``raw_path`` and ``query_string`` are the bytes on the request line (no ``?``), ``path`` is decoded once;
@@ -53,7 +52,6 @@ class HttpRequest(Record):
     client's URL lacks it: on a domain other than API Gateway's own.
     """
 
-    __slots__ = ()
     method: str
     path: str
     raw_path: bytes
@@ -64,41 +62,8 @@ class HttpRequest(Record):
     server: tuple[str, int] | None
     scheme: str
     http_version: str
-    root_path: str
-    root_path_in_url: bool
-
-    def __new__(
-        cls,
-        method: str,
-        path: str,
-        raw_path: bytes,
-        query_string: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        body: bytes,
-        client: tuple[str, int] | None,
-        server: tuple[str, int] | None,
-        scheme: str,
-        http_version: str,
-        root_path: str = "",
-        root_path_in_url: bool = True,
-    ) -> Self:
-        return tuple.__new__(
-            cls,
-            (
-                method,
-                path,
-                raw_path,
-                query_string,
-                headers,
-                body,
-                client,
-                server,
-                scheme,
-                http_version,
-                root_path,
-                root_path_in_url,
-            ),
-        )
+    root_path: str = ""
+    root_path_in_url: bool = True
 
 
 class Headers:
