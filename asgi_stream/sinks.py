@@ -45,7 +45,6 @@ __all__ = ["CALLS", "DONE", "Prelude", "Sink", "SinkState", "SinkStateError"]
 
 DELIMITER = bytes(8)
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
-_quote = json.encoder.encode_basestring_ascii
 
 
 class Prelude(NamedTuple):
@@ -63,13 +62,6 @@ class Prelude(NamedTuple):
 
     def encode(self) -> bytes:
         """Returns the bytes that open the stream: a JSON object, then the delimiter of 8 NUL bytes."""
-        if not self.cookies and self.multi_value_headers is None and type(self.status) is int:
-            try:
-                headers = ",".join([f"{_quote(name)}:{_quote(value)}" for name, value in dict(self.headers).items()])
-            except TypeError:
-                pass  # a header that is no text, and may be JSON all the same
-            else:
-                return b'{"statusCode":%d,"headers":{%b}}%b' % (self.status, headers.encode("ascii"), DELIMITER)
         return _to_json(self.to_dict()).encode("ascii") + DELIMITER
 
     def to_dict(self) -> dict[str, object]:
