@@ -8,6 +8,7 @@ is larger than an event (6 MB), so none needs to be streamed. Rules come from RF
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ CRLF = b"\r\n"
 MAX_HEAD = 65_536
 
 # No regular expressions: to compile them would cost each cold start more than it takes to do without.
-_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -89,26 +90,18 @@ def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
     return "".join(["0\r\n", *(f"{name}: {value}\r\n" for name, value in trailers), "\r\n"]).encode("ascii")
 
 
-# Header names as they came and in lower case: a server sends the same ones again and again.
-_names: dict[str, str] = {}
-MOST_NAMES = 100
-
-
-def _name(raw: str) -> str | None:
-    """The name of a header in lower case; None for what is no name."""
-    if not raw or not _TOKEN.issuperset(raw):
-        return None
-    name = raw.lower()
-    if len(_names) < MOST_NAMES:
-        _names[raw] = name
-    return name
+# The figure is in `asgi.response`.
+@functools.lru_cache(maxsize=128)
+def _name(raw: str) -> str:
+    """The name of a header in lower case, empty for what is not a name."""
+    return "" if raw.encode("latin-1").translate(None, _TOKEN) else raw.lower()
 
 
 def _field(line: str, what: str) -> tuple[str, str]:
     """The name, in lower case, and the value in a line of a head or of trailers. Raises ProtocolError."""
     raw_name, colon, value = line.partition(":")
-    name = _names.get(raw_name) or _name(raw_name)
-    if not colon or name is None or not _is_text(value):
+    name = _name(raw_name)
+    if not colon or not name or not _is_text(value):
         raise ProtocolError(f"not a {what} line: {line[:80]!r}")
     return name, value.strip(" \t")
 
@@ -147,13 +140,14 @@ def _whole_reply(data: bytes) -> Reply | None:
     if status is None or ":  " in text or " \r\n" in text or not text.isascii() or not "".join(lines).isprintable():
         return None
     try:
-        headers = {_names[line[0]]: line[1] for line in [line.split(": ", 1) for line in lines]}
-    except (KeyError, IndexError):
-        return None  # a name that has not come before, or no space behind the colon
+        headers = {_name(name): value for name, value in [line.split(": ", 1) for line in lines]}
+    except ValueError:
+        return None  # no space after the colon
     length = headers.get("content-length", "")
     body = data[end + 4 :]
     if (
         len(headers) < len(lines)
+        or "" in headers
         or "transfer-encoding" in headers
         or text[-1] == " "
         or not length.isdigit()
@@ -255,15 +249,8 @@ class ReplyParser:
             raise ProtocolError(f"not an HTTP/1.1 status line: {first[:80]!r}")
         status, is_1_1 = status_line
         headers: dict[str, str] = {}
-        text = "".join(lines)
-        is_plain = text.isascii() and text.isprintable()  # as nearly all are
         for line in lines:
-            raw, colon, value = line.partition(":")
-            name = _names.get(raw)
-            if name is None or not colon or not is_plain:
-                name, value = _field(line, "header")
-            else:
-                value = value.strip(" ")
+            name, value = _field(line, "header")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         if status < 200:
             if status == 101:

@@ -5,6 +5,7 @@ An event that is not shaped as AWS documents it is an :class:`~asgi_stream.error
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asgi_stream.errors import EventError
@@ -35,10 +36,6 @@ __all__ = [
 
 # The paths that have been asked for, in their parts.
 _paths: dict[str, tuple[str, ...]] = {}
-# Header names as they came, in lower case as text and as bytes: clients and proxies send the same ones again and again.
-_names: dict[str, tuple[str, bytes]] = {}
-MOST_NAMES = 500
-LONGEST_NAME = 64
 WHITE_SPACE = dict.fromkeys(b"\r\n\t ")  # for str.translate: to be left out
 
 
@@ -185,7 +182,7 @@ def read_headers(pairs: Iterable[tuple[str, str]], cookies: Sequence[str] = ()) 
     encoded = []
     in_headers = []
     for raw_name, value in pairs:
-        name, encoded_name = _names.get(raw_name) or _name(raw_name)
+        name, encoded_name = _name(raw_name)
         first.setdefault(name, value)
         if name == "cookie":
             in_headers.append(value)
@@ -200,12 +197,11 @@ def read_headers(pairs: Iterable[tuple[str, str]], cookies: Sequence[str] = ()) 
     return Headers(encoded, first)
 
 
+# The figure is in `asgi.response`.
+@functools.lru_cache(maxsize=128)
 def _name(raw: str) -> tuple[str, bytes]:
     name = raw.lower()
-    both = name, encode_header(name)
-    if len(_names) < MOST_NAMES and len(raw) <= LONGEST_NAME:
-        _names[raw] = both
-    return both
+    return name, encode_header(name)
 
 
 def read_body(event: Mapping[str, Any], flag: str = "isBase64Encoded") -> bytes:
