@@ -34,8 +34,6 @@ __all__ = [
 ]
 
 
-# The paths that have been asked for, in their parts.
-_paths: dict[str, tuple[str, ...]] = {}
 WHITE_SPACE = dict.fromkeys(b"\r\n\t ")  # for str.translate: to be left out
 
 
@@ -127,7 +125,7 @@ def field(event: Mapping[str, Any], path: str, kind: type[T], default: T) -> T:
     Raises EventError that names the field if it is of another kind.
     """
     value: Any = event
-    keys = _paths.get(path) or _paths.setdefault(path, tuple(path.split(".")))
+    keys = path.split(".")
     for depth, key in enumerate(keys):
         if not isinstance(value, dict):
             raise EventError(f"the event's {'.'.join(keys[:depth]) or 'top'} is not an object")
