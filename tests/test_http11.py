@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_stream.runtime.http11 import (
+    CHUNK,
     MAX_HEAD,
     ProtocolError,
     Reply,
     ReplyParser,
-    chunk_size,
+    chunk,
     header_lines,
     last_chunk,
     request_line,
@@ -248,8 +249,10 @@ def test_a_header_cannot_break_out_of_its_line(value: str) -> None:
 
 
 def test_chunks() -> None:
-    assert chunk_size(b"x" * 255) == b"ff\r\n"
-    assert chunk_size(bytearray(16)) == b"10\r\n"
-    assert chunk_size(memoryview(bytes(10))) == b"a\r\n"
+    for data in (b"x" * 255, bytearray(16), memoryview(bytes(10))):
+        size, same, end = chunk(data)
+        assert same is data
+        assert (size, end) == (b"%x\r\n" % len(data), b"\r\n")
+        assert b"".join(chunk(data)) == CHUNK % (len(data), data)
     assert last_chunk() == b"0\r\n\r\n"
     assert last_chunk([("A", "b"), ("C", "d")]) == b"0\r\nA: b\r\nC: d\r\n\r\n"

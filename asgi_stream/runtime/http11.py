@@ -1,6 +1,6 @@
 """HTTP/1.1 as a client of the Lambda Runtime API needs it, without I/O.
 
-Requests become bytes by :func:`request_line`, :func:`header_lines`, :func:`chunk_size` and :func:`last_chunk`; the
+Requests become bytes by :func:`request_line`, :func:`header_lines`, :func:`chunk` and :func:`last_chunk`; the
 bytes of replies go into a :class:`ReplyParser` and come out as whole :class:`Reply` values: no reply of the Runtime API
 is larger than an event (6 MB), so none needs to be streamed. Rules come from RFC 9112; a reply that breaks them raises
 :class:`ProtocolError` and nothing else, however it is cut into pieces.
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from asgi_stream.sinks import Buffer
 
 __all__ = [
+    "CHUNK",
     "CRLF",
     "ProtocolError",
     "Reply",
     "ReplyParser",
-    "chunk_size",
+    "chunk",
     "header_lines",
     "last_chunk",
     "request_line",
 ]
 
 CRLF = b"\r\n"
+CHUNK = b"%x\r\n%b\r\n"  # the size of the data, and the data
 
 # A reply's status line and headers, and any one line of chunked coding, in bytes.
 MAX_HEAD = 65_536
@@ -80,9 +82,12 @@ def _is_text(line: str) -> bool:
     return all(" " <= character <= "~" or character == "\t" or "\x80" <= character <= "\xff" for character in line)
 
 
-def chunk_size(data: Buffer) -> bytes:
-    """Returns the line before a chunk's data; after the data comes CRLF. ``data`` must not be empty."""
-    return b"%x\r\n" % (data.nbytes if isinstance(data, memoryview) else len(data))
+def chunk(data: Buffer) -> tuple[bytes, Buffer, bytes]:
+    """Returns what :data:`CHUNK` makes of ``data``, in parts, so that it is not copied.
+
+    ``data`` is of single bytes, and not empty.
+    """
+    return b"%x\r\n" % len(data), data, CRLF
 
 
 def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:

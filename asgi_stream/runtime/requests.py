@@ -50,21 +50,22 @@ USER_AGENT = f"asgi-stream/{__version__} Python/{sys.version_info[0]}.{sys.versi
 class Request:
     """A request of which all is known but the host. ``body`` is None where a chunked body follows the head.
 
-    ``headers`` are those that every such request has, ``more`` those of this one.
+    ``headers`` are those that every such request has, ``more`` those of this one. Raises ProtocolError for an id that
+    cannot stand in a path.
     """
 
-    __slots__ = ("body", "headers", "method", "more", "target")
+    __slots__ = ("body", "headers", "line", "method", "more")
 
     def __init__(self, method: str, target: str, headers: Fields, body: bytes | None, more: Fields = ()) -> None:
         self.method = method
-        self.target = target
+        self.line = request_line(method, target)
         self.headers = headers
         self.body = body
         self.more = more
 
     def encode(self, host: str) -> bytes:
-        """Returns the bytes on the wire. Raises ProtocolError for an id that cannot stand in a path or header."""
-        lines = request_line(self.method, self.target) + _usual(host, self.headers)
+        """Returns the bytes on the wire. Raises ProtocolError for an id that cannot stand in a header."""
+        lines = self.line + _usual(host, self.headers)
         if self.more:
             lines += header_lines(self.more)
         if self.method == "GET":

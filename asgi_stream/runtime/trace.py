@@ -26,21 +26,21 @@ _buffer: Any = None
 def set_trace_id(value: str | None) -> None:
     """Sets the variable, for ``os.environ``, for C code and for child processes alike; None removes it.
 
-    A value that no variable can have (NUL, or a character that the locale's encoding lacks) removes it too.
+    So does a value that is not printable ASCII, which X-Ray's are.
     """
     global _libc, _buffer
-    try:
-        if next(_values) == PLAIN:
-            with contextlib.suppress(ImportError, OSError):  # without ctypes, os.environ takes them all
-                import ctypes
-
-                _libc, _buffer = ctypes.CDLL(None), ctypes.create_string_buffer(len(NAME) + MAX_LENGTH + 2)
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(_buffer))  # C code reads the environment to the very end
-        if _buffer and value and len(value) <= MAX_LENGTH and value.isascii() and value.isprintable():
-            _buffer.value = f"{NAME}={value}".encode("ascii")
-            _libc.putenv(_buffer)  # each time: the app may have set the variable itself, or removed it
-            os.environ._data[os.fsencode(NAME)] = value.encode("ascii")  # type: ignore[attr-defined]  # noqa: SLF001
-        else:
-            os.environ[NAME] = value  # type: ignore[assignment]  # None raises TypeError
-    except (TypeError, ValueError):
+    if value is None or not (value.isascii() and value.isprintable()):
         os.environ.pop(NAME, None)
+        return
+    if next(_values) == PLAIN:
+        with contextlib.suppress(ImportError, OSError):  # without ctypes, os.environ takes them all
+            import ctypes
+
+            _libc, _buffer = ctypes.CDLL(None), ctypes.create_string_buffer(len(NAME) + MAX_LENGTH + 2)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_buffer))  # C code reads the environment to the very end
+    if _buffer is None or len(value) > MAX_LENGTH:
+        os.environ[NAME] = value
+    else:
+        _buffer.value = f"{NAME}={value}".encode("ascii")
+        _libc.putenv(_buffer)  # each time: the app may have set the variable itself, or removed it
+        os.environ._data[NAME.encode("ascii")] = value.encode("ascii")  # type: ignore[attr-defined]  # noqa: SLF001
