@@ -14,7 +14,7 @@ import inspect
 import json
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_stream.errors import HandlerError
 from asgi_stream.foreign import log, of_type
@@ -23,9 +23,28 @@ from asgi_stream.sinks import Sink, SinkState
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from asgi_stream.adapter import StreamingAdapter
+    from asgi_stream.asgi import ASGIApp
     from asgi_stream.asgi.lifespan import Lifespans
+    from asgi_stream.config import Config
     from asgi_stream.sinks import Prelude
+
+    class Adapter(Protocol):
+        """What a call needs of a :class:`~asgi_stream.adapter.StreamingAdapter`, which imports this module."""
+
+        @property
+        def app(self) -> ASGIApp: ...
+        @property
+        def config(self) -> Config: ...
+        def would_stream(self, event: Any) -> bool: ...
+        async def answer(
+            self,
+            event: Any,
+            context: Any,
+            sink: Sink,
+            state: Mapping[str, Any],
+            on_start: Callable[[Prelude], object] | None = None,
+        ) -> None: ...
+
 
 __all__ = ["Calls", "Environment", "answer_whole", "running_calls"]
 
@@ -69,7 +88,7 @@ class AnswerSink(Sink):
 
 
 async def answer_whole(
-    adapter: StreamingAdapter,
+    adapter: Adapter,
     event: Any,
     context: Any,
     state: Mapping[str, Any],
@@ -115,7 +134,7 @@ class Environment:
             self._lifespans = self._variables.run(Lifespans)
         return self._lifespans
 
-    async def startup(self, adapters: Sequence[StreamingAdapter]) -> contextvars.Context:
+    async def startup(self, adapters: Sequence[Adapter]) -> contextvars.Context:
         """Starts the apps of the adapters that there are already; returns the context variables that they have set.
 
         Raises LifespanError.
@@ -160,7 +179,7 @@ class Calls:
         self._failure: BaseException | None = None
         self._token = _current.set(self)
 
-    def answer(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    def answer(self, adapter: Adapter, event: Any, context: Any) -> Any:
         """What a call returns: the answer, or in the event loop's thread a coroutine that returns it.
 
         Raises HandlerError after the end of the invocation, and what the app raises.
@@ -173,7 +192,7 @@ class Calls:
         self._coroutines.append(coroutine)
         return coroutine
 
-    def _wait(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    def _wait(self, adapter: Adapter, event: Any, context: Any) -> Any:
         from concurrent.futures import Future
 
         future: Future[tuple[Any, BaseException | None]] = Future()
@@ -202,14 +221,14 @@ class Calls:
         finally:
             del error  # it refers to this frame
 
-    async def _attempt(self, adapter: StreamingAdapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
+    async def _attempt(self, adapter: Adapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
         # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would end the event loop.
         try:
             return await self._run(adapter, event, context), None
         except BaseException as error:
             return None, error
 
-    async def _run(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    async def _run(self, adapter: Adapter, event: Any, context: Any) -> Any:
         task = asyncio.current_task()
         if task is not None and task is not self._task:
             self._tasks.add(task)  # of the function's own, perhaps
@@ -224,7 +243,7 @@ class Calls:
         finally:
             await lifespans.leave(adapter.app)
 
-    async def _call(self, adapter: StreamingAdapter, event: Any, context: Any, state: Mapping[str, Any]) -> Any:
+    async def _call(self, adapter: Adapter, event: Any, context: Any, state: Mapping[str, Any]) -> Any:
         sink = self._sink
         if sink is None or self._streams or not adapter.would_stream(event):
             return await answer_whole(adapter, event, context, state, None if sink is None else sink.note)
