@@ -9,10 +9,10 @@ ASGI pays for nothing of ASGI, and the other way round.
 """
 
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"  # the one place where it stands; the build reads it here
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asgi_stream.adapter import StreamingAdapter
     from asgi_stream.config import Config

@@ -11,7 +11,17 @@ if sys.version_info < (3, 11):
     sys.exit("asgi-stream needs Python 3.11 or newer; %s is %s" % (sys.executable, sys.version.split()[0]))  # noqa: UP031
 
 if __name__ == "__main__":  # and not in a child of multiprocessing, which runs the main module of its parent again
-    gc.disable()  # until main: what an import makes is no garbage
+    # No automatic garbage collection until the handler has started: imports leave few unreachable objects, and the
+    # collector looks at all objects again and again. Saves 4 ms of 64 for our imports, and 33 of 600 with FastAPI (CPU
+    # time, Python 3.11). Not `gc.disable()`: an app that calls that means it.
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)
+
+    def started() -> None:
+        gc.freeze()  # later collections skip what the imports have made
+        if gc.get_threshold()[0] == 0:  # else the app has set its own
+            gc.set_threshold(*thresholds)
+
     package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     task_root = os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
     layer = f"/opt/python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
@@ -32,7 +42,7 @@ if __name__ == "__main__":  # and not in a child of multiprocessing, which runs 
         from asgi_stream.runtime.bootstrap import leave, main
 
         sys.path[:] = path if package_root in path else [*path, package_root]
-        leave(main(sys.argv[1:]))
+        leave(main(sys.argv[1:], started=started))
 
     # CPython keeps the frames of calls in chunks of 16 KiB and returns one to the system as soon as it is empty. Calls
     # back and forth over a chunk's end, as in deep imports (1,270 times for FastAPI), make a cold start 5 % longer. A

@@ -12,14 +12,13 @@ import json
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import DeadlineExceeded, StatusError
 from asgi_stream.foreign import get, of_type, text, type_name
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
-    from typing import Any
 
     from asgi_stream.responders import StreamingResponder
     from asgi_stream.sinks import Buffer, Prelude

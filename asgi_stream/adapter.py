@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import weakref
+from typing import TYPE_CHECKING, Any, Literal
 
 from asgi_stream.asgi.cycle import PAGE, PAGE_HEADERS, HttpCycle
 from asgi_stream.asgi.lifespan import Lifespan
@@ -25,11 +26,9 @@ from asgi_stream.sinks import Handler
 from asgi_stream.sources import NOT_HTTP, can_stream, check_source, find_source
 from asgi_stream.sources.request import with_host
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from typing import Any, Literal
 
     from asgi_stream.access_log import AccessRecord
     from asgi_stream.asgi import ASGIApp

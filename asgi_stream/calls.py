@@ -14,22 +14,40 @@ import inspect
 import json
 import logging
 import threading
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_stream.errors import HandlerError
 from asgi_stream.foreign import cancel, log, of_type
 from asgi_stream.sinks import Sink, SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from concurrent.futures import Future
-    from typing import Any
 
-    from asgi_stream.adapter import StreamingAdapter
+    from asgi_stream.asgi import ASGIApp
     from asgi_stream.asgi.lifespan import Lifespans
+    from asgi_stream.config import Config
     from asgi_stream.sinks import Prelude
 
     _Attempt = tuple[Any, BaseException | None]
+
+    class Adapter(Protocol):
+        """What a call needs of a :class:`~asgi_stream.adapter.StreamingAdapter`, which imports this module."""
+
+        @property
+        def app(self) -> ASGIApp: ...
+        @property
+        def config(self) -> Config: ...
+        def would_stream(self, event: Any) -> bool: ...
+        async def answer(
+            self,
+            event: Any,
+            context: Any,
+            sink: Sink,
+            state: Mapping[str, Any],
+            on_start: Callable[[Prelude], object] | None = None,
+        ) -> None: ...
+
 
 __all__ = ["Calls", "Environment", "answer_whole", "in_a_loop", "running_calls"]
 
@@ -88,7 +106,7 @@ class AnswerSink(Sink):
 
 
 async def answer_whole(
-    adapter: StreamingAdapter,
+    adapter: Adapter,
     event: Any,
     context: Any,
     state: Mapping[str, Any],
@@ -134,7 +152,7 @@ class Environment:
             self._lifespans = self._variables.run(Lifespans)
         return self._lifespans
 
-    async def startup(self, adapters: Sequence[StreamingAdapter]) -> contextvars.Context:
+    async def startup(self, adapters: Sequence[Adapter]) -> contextvars.Context:
         """Starts the apps of the adapters that there are already; returns the context variables that they have set.
 
         Raises LifespanError.
@@ -183,7 +201,7 @@ class Calls:
         if context is not None:
             _by_context[id(context)] = self
 
-    def answer(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    def answer(self, adapter: Adapter, event: Any, context: Any) -> Any:
         """What a call returns: the answer, or where an event loop runs a coroutine that returns it.
 
         Raises HandlerError after the end of the invocation, and what the app raises.
@@ -196,7 +214,7 @@ class Calls:
         self._coroutines.append(coroutine)
         return coroutine
 
-    async def _in_any_loop(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    async def _in_any_loop(self, adapter: Adapter, event: Any, context: Any) -> Any:
         if asyncio.get_running_loop() is self._loop:
             return await self._run(adapter, event, context)
         # A loop of the function's own, as asyncio.run makes it.
@@ -209,9 +227,7 @@ class Calls:
         finally:
             del future  # its error refers to this frame
 
-    def _submit(
-        self, adapter: StreamingAdapter, event: Any, context: Any
-    ) -> tuple[Future[_Attempt], Callable[[], None]]:
+    def _submit(self, adapter: Adapter, event: Any, context: Any) -> tuple[Future[_Attempt], Callable[[], None]]:
         """Lets a call run in the runtime's event loop; returns its future, and what cancels the call there."""
         from concurrent.futures import Future
 
@@ -251,14 +267,14 @@ class Calls:
             merged.run(variable.set, value)
         return merged
 
-    async def _attempt(self, adapter: StreamingAdapter, event: Any, context: Any) -> _Attempt:
+    async def _attempt(self, adapter: Adapter, event: Any, context: Any) -> _Attempt:
         # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would end the event loop.
         try:
             return await self._run(adapter, event, context), None
         except BaseException as error:
             return None, error
 
-    async def _run(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    async def _run(self, adapter: Adapter, event: Any, context: Any) -> Any:
         task = asyncio.current_task()
         if task is not None and task is not self._task:
             self._tasks.add(task)  # of the function's own, perhaps
@@ -273,7 +289,7 @@ class Calls:
         finally:
             await lifespans.leave(adapter.app)
 
-    async def _call(self, adapter: StreamingAdapter, event: Any, context: Any, state: Mapping[str, Any]) -> Any:
+    async def _call(self, adapter: Adapter, event: Any, context: Any, state: Mapping[str, Any]) -> Any:
         sink = self._sink
         if sink is None or self._streams or not adapter.would_stream(event):
             return await answer_whole(adapter, event, context, state, None if sink is None else sink.note)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import shown
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Never, TypeVar
+    from typing import Never, TypeVar
 
     T = TypeVar("T")
 

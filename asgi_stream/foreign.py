@@ -11,11 +11,10 @@ import contextlib
 import logging
 import traceback
 import types
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, TypeGuard, TypeVar
 
     T = TypeVar("T")
 

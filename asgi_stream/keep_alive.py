@@ -10,11 +10,11 @@ Source: HTML, "Server-sent events", 9.2.5 and 9.2.6.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from asgi_stream.errors import StreamClosed
 from asgi_stream.sinks import SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 

@@ -11,18 +11,17 @@ import atexit
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asgi_stream.asgi.lifespan import MAX_LATE_APPS, TOO_MANY_APPS, Lifespan
 from asgi_stream.calls import answer_whole, in_a_loop
 from asgi_stream.foreign import cancel, log
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from typing import Any, Self, TypeVar
 
-    from asgi_stream.adapter import StreamingAdapter
     from asgi_stream.asgi import ASGIApp
+    from asgi_stream.calls import Adapter
 
     T = TypeVar("T")
 
@@ -58,7 +57,7 @@ class _ManagedLoop:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def call(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    def call(self, adapter: Adapter, event: Any, context: Any) -> Any:
         """Runs one invocation and returns its answer; to be called in the object's ``with`` block."""
         if self.busy:  # the app calls itself: it cannot wait for its own event loop
             inner = _ManagedLoop(self.app)
@@ -72,7 +71,7 @@ class _ManagedLoop:
         finally:
             self.busy = False
 
-    def _call(self, adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+    def _call(self, adapter: Adapter, event: Any, context: Any) -> Any:
         if not self._warned and adapter.would_stream(event):
             self._warned = True
             log(logging.WARNING, NOT_STREAMED)
@@ -81,7 +80,7 @@ class _ManagedLoop:
             raise error
         return answer
 
-    async def _answer(self, adapter: StreamingAdapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
+    async def _answer(self, adapter: Adapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
         mode = adapter.config.lifespan
         if self._lifespan is None and mode != "off":
             lifespan = Lifespan(self.app, mode)
@@ -90,7 +89,7 @@ class _ManagedLoop:
         # A task, so that context variables do not leak from one call to the next. Not by the loop, as in `_run`.
         return await asyncio.Task(self._attempt(adapter, event, context), loop=self._loop)
 
-    async def _attempt(self, adapter: StreamingAdapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
+    async def _attempt(self, adapter: Adapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
         # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would break the event loop.
         state: dict[str, Any] = {}
         if self._lifespan is not None and adapter.config.lifespan != "off":
@@ -138,7 +137,7 @@ _loops: dict[int, _ManagedLoop] = {}
 _lock = threading.Lock()  # of the dict
 
 
-def call(adapter: StreamingAdapter, event: Any, context: Any) -> Any:
+def call(adapter: Adapter, event: Any, context: Any) -> Any:
     """Answers one event with a dict. Raises LifespanError, EventError, and what ``on_event`` raises."""
     while True:
         with _managed_loop(adapter.app) as managed:

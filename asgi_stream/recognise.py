@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.config import SETTINGS, read_setting
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import get, of_type, type_name
 from asgi_stream.sinks import Handler
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from asgi_stream.sinks import Sink
 

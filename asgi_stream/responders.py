@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AnswerTooLarge
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from io import BufferedReader
-    from typing import Any
 
     from asgi_stream.config import Config
     from asgi_stream.sinks import Buffer, Prelude, Sink

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import enum
 import json
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
-from asgi_stream.records import Record
-
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
-    from typing import Any, Protocol, Self, TypeAlias
 
     from asgi_stream.config import Config
 
@@ -57,10 +54,9 @@ __all__ = ["CALLS", "DONE", "Handler", "Prelude", "Sink", "SinkState", "SinkStat
 
 DELIMITER = bytes(8)
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
-_quote = json.encoder.encode_basestring_ascii
 
 
-class Prelude(Record):
+class Prelude(NamedTuple):
     """What precedes the body of an HTTP response on Lambda's stream.
 
     ``status`` is the status code; ``headers`` maps lower-case names to values, duplicates already joined;
@@ -68,30 +64,13 @@ class Prelude(Record):
     Gateway REST APIs, where it wins over ``headers``. (AWS: "HTTP integration response" metadata.)
     """
 
-    __slots__ = ()
     status: int
     headers: Mapping[str, str]
-    cookies: Sequence[str]
-    multi_value_headers: Mapping[str, Sequence[str]] | None
-
-    def __new__(
-        cls,
-        status: int,
-        headers: Mapping[str, str],
-        cookies: Sequence[str] = (),
-        multi_value_headers: Mapping[str, Sequence[str]] | None = None,
-    ) -> Self:
-        return tuple.__new__(cls, (status, headers, cookies, multi_value_headers))
+    cookies: Sequence[str] = ()
+    multi_value_headers: Mapping[str, Sequence[str]] | None = None
 
     def encode(self) -> bytes:
         """Returns the bytes that open the stream: a JSON object, then the delimiter of 8 NUL bytes."""
-        if not self.cookies and self.multi_value_headers is None and type(self.status) is int:
-            try:
-                headers = ",".join([f"{_quote(name)}:{_quote(value)}" for name, value in dict(self.headers).items()])
-            except TypeError:
-                pass  # a header that is no text, and may be JSON all the same
-            else:
-                return b'{"statusCode":%d,"headers":{%b}}%b' % (self.status, headers.encode("ascii"), DELIMITER)
         return _to_json(self.to_dict()).encode("ascii") + DELIMITER
 
     def to_dict(self) -> dict[str, object]:

@@ -10,6 +10,7 @@ import pytest
 from asgi_stream.asgi.cycle import HttpCycle
 from asgi_stream.asgi.response import Body, ResponseMachine
 from asgi_stream.errors import AppError, StreamClosed
+from tests.support.values import fields
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +92,7 @@ async def test_what_goes_the_short_way_changes_nothing_on_the_long_one(
 
     assert bool(went_the_long_way) == (number >= 2)
     if not went_the_long_way:
-        assert accept(twin, message) == Body(responder.data[-1], False)
+        assert fields(accept(twin, message)) == fields(Body(responder.data[-1], False))
         assert twin.state is state
         assert twin.flows
 

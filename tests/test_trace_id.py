@@ -38,7 +38,7 @@ facts["removed"] = setting(None)
 facts["again"] = setting("Root=again")
 os.environ[trace.NAME] = "of the app"
 facts["after_the_app"] = setting("Root=after")
-facts["too_long"] = setting("x" * trace.LONGEST + "y")
+facts["too_long"] = setting("x" * trace.MAX_LENGTH + "y")
 facts["after_too_long"] = setting("Root=last")
 if sys.platform == "linux":
     before = resident()
@@ -96,10 +96,10 @@ from asgi_stream.runtime import trace
 
 for number in range(trace.PLAIN + 1):
     trace.set_trace_id(f"Root={number}")
-assert trace._write is not None
-trace._write = None
+assert trace._buffer is not None
+trace._buffer = None
 gc.collect()
-kept = [bytes(trace.LONGEST) for _ in range(1000)] + [ctypes.create_string_buffer(n) for n in range(900, 1200)]
+kept = [bytes(trace.MAX_LENGTH) for _ in range(1000)] + [ctypes.create_string_buffer(n) for n in range(900, 1200)]
 getenv = ctypes.CDLL(None).getenv
 getenv.restype = ctypes.c_char_p
 print(getenv(trace.NAME.encode()))

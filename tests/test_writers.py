@@ -28,7 +28,7 @@ from asgi_stream.runtime.response import ResponseStream
 from asgi_stream.runtime.shared_writes import SharingStream
 from asgi_stream.runtime.streams import SocketStream
 from asgi_stream.sinks import Prelude
-from tests.support.memory import MemoryStream, connects_to
+from tests.support.memory import MemoryStream, begin, connects_to
 from tests.support.settle import SettlingLoop
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Exchange:
         return task
 
     async def begin(self) -> None:
-        await self.connection.begin(RESPONSE)
+        await begin(self.connection, RESPONSE)
 
     async def send(self, message: Message, last: bool) -> None:
         view = memoryview(message.buffer)
@@ -539,7 +539,7 @@ def test_writers_that_find_the_broken_connection_in_the_same_turn(
             await connection.send((b"x" * 10,))
             await asyncio.sleep(0)
 
-    loop.run_until_complete(connection.begin(RESPONSE))
+    loop.run_until_complete(begin(connection, RESPONSE))
     (end,) = ends
     if refused:
         end.say(TOO_LARGE)
@@ -569,7 +569,7 @@ def test_a_peer_that_takes_nothing_more_and_never_closes() -> None:
             return end.stream
 
         connection = Connection("host:1", connect)
-        await connection.begin(RESPONSE)
+        await begin(connection, RESPONSE)
         theirs.shutdown(socket.SHUT_RD)
         with pytest.raises(ConnectionLost, match="Broken pipe"):
             await connection.send((b"x",))
@@ -585,7 +585,7 @@ async def blocked(*more: bytes) -> tuple[MemoryStream, Connection, list[asyncio.
     """A connection on which the first writer waits for the reader, and others for their turn."""
     stream = MemoryStream(capacity=len(HEAD) + 10)
     connection = Connection("host:1", connects_to(stream, MemoryStream()))
-    await connection.begin(RESPONSE)
+    await begin(connection, RESPONSE)
     tasks = [asyncio.create_task(connection.send((data,))) for data in (b"x" * 100, *more)]
     await stream.stalled.wait()
     return stream, connection, tasks
@@ -640,7 +640,7 @@ async def test_a_request_whose_reader_was_cancelled_lends_its_connection_to_no_o
 async def test_a_reader_of_a_connection_that_was_closed_leaves_the_next_request_alone() -> None:
     old, new = MemoryStream(), MemoryStream()
     connection = Connection("host:1", connects_to(old, new))
-    await connection.begin(RESPONSE)
+    await begin(connection, RESPONSE)
     reading = asyncio.create_task(connection.reply())
     await asyncio.sleep(0)
     connection.close()
@@ -663,7 +663,7 @@ async def test_sends_while_the_connection_is_opened_come_after_the_head() -> Non
         return stream
 
     connection = Connection("host:1", connect)
-    tasks = [asyncio.create_task(connection.begin(RESPONSE))]
+    tasks = [asyncio.create_task(begin(connection, RESPONSE))]
     await asyncio.sleep(0)
     tasks += [asyncio.create_task(connection.send((b"%d" % number,))) for number in range(3)]
     await asyncio.sleep(0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Any, TypeAlias
 
     # Frameworks word scope, receive and send in types of their own: asgiref's alone would turn FastAPI's away.
     ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]

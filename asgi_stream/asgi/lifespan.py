@@ -12,15 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.asgi.scope import ASGI_VERSION
 from asgi_stream.errors import AppError, LifespanError
 from asgi_stream.foreign import MAX_TEXT, cancel, log, of_type, plain_str, shown, text
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from asgi_stream.asgi import ASGIApp
 

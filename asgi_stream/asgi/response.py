@@ -8,15 +8,14 @@ an :class:`~asgi_stream.errors.AppError` whose sentence says what was wrong. It 
 from __future__ import annotations
 
 import enum
+import functools
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AppError, DeadlineExceeded
 from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_int, plain_str, shown, type_name
-from asgi_stream.records import Record
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Self
 
     from asgi_stream.sinks import Buffer
 
@@ -67,50 +66,43 @@ _REASONS = {
 # RFC 9110, 5.1 and 5.5: a token; no line ends or NUL, no white space around.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CONTROLS = bytes((*range(9), *range(10, 32), 127))
-# Names of headers that were checked, as the app gave them and in lower case: it sends the same ones again and again.
-_names: dict[bytes, bytes] = {}
-MOST_NAMES = 500
-LONGEST_NAME = 64
 # Of a content-length, without zeros before it.
 MAX_DIGITS = 18
 
 
-class Start(Record):
+class Start:
     """Status and headers, checked."""
 
-    __slots__ = ()
-    status: int
-    headers: list[tuple[bytes, bytes]]
+    __slots__ = ("headers", "status")
 
-    def __new__(cls, status: int, headers: list[tuple[bytes, bytes]]) -> Self:
-        return tuple.__new__(cls, (status, headers))
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.headers = headers
 
 
-class Body(Record):
+class Body:
     """A piece of the body as it must go out: empty where the request or status allows none."""
 
-    __slots__ = ()
-    data: Buffer
-    last: bool
+    __slots__ = ("data", "last")
 
-    def __new__(cls, data: Buffer, last: bool) -> Self:
-        return tuple.__new__(cls, (data, last))
+    def __init__(self, data: Buffer, last: bool) -> None:
+        self.data = data
+        self.last = last
 
 
-class PathSend(Record):
+class PathSend:
     """A file that is the whole body: its path, and its length if the headers promise one, in bytes.
 
     ``silent`` where the request or status allows no body. (ASGI extension "Path Send". The specification has absolute
     paths; Starlette sends the one that it was given.)
     """
 
-    __slots__ = ()
-    path: str
-    promised: int | None
-    silent: bool
+    __slots__ = ("path", "promised", "silent")
 
-    def __new__(cls, path: str, promised: int | None, silent: bool) -> Self:
-        return tuple.__new__(cls, (path, promised, silent))
+    def __init__(self, path: str, promised: int | None, silent: bool) -> None:
+        self.path = path
+        self.promised = promised
+        self.silent = silent
 
 
 class ResponseMachine:
@@ -285,7 +277,7 @@ def _headers(headers: Any) -> tuple[list[tuple[bytes, bytes]], int | None]:
     for name, value in pairs:
         if type(name) is not bytes or type(value) is not bytes:
             name, value = _plain_pair(name, value)
-        lower = _names.get(name) or _name(name)
+        lower = _name(name)
         if len(value.translate(None, _CONTROLS)) < len(value):
             raise AppError(f"the header {name.decode('ascii')} has an illegal value: it holds a control character")
         value = value.strip(b" \t")
@@ -302,13 +294,13 @@ def _plain_pair(name: object, value: object) -> tuple[bytes, bytes]:
     return plain_bytes(name), plain_bytes(value)
 
 
+# An app sends the same names again and again. The cache saves 0.1 µs for each of them (Python 3.11 and 3.13); this one
+# and its likes in `sources` and `runtime.http11` save 5 µs of the 140 that an invocation with 35 headers takes.
+@functools.lru_cache(maxsize=128)
 def _name(name: bytes) -> bytes:
     if not name or name.translate(None, _TOKEN):
         raise AppError(f"{shown(name)} is not a legal header name")
-    lower = name.lower()
-    if len(_names) < MOST_NAMES and len(name) <= LONGEST_NAME:
-        _names[name] = lower
-    return lower
+    return name.lower()
 
 
 def _length(lengths: list[bytes]) -> int:

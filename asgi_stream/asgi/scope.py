@@ -5,12 +5,12 @@ Source: ASGI HTTP & WebSocket specification, "HTTP Connection Scope".
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.asgi.prefix import add_prefix, has_prefix, remove_prefix
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

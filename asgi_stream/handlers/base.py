@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from asgi_stream.calls import Environment
 from asgi_stream.config import load_config
 from asgi_stream.sinks import Handler
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Sequence
-    from typing import Any, TypeVar
 
     from asgi_stream.adapter import StreamingAdapter
     from asgi_stream.handlers.threads import Threads

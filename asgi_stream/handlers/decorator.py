@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from logging import WARNING
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 from asgi_stream.calls import Calls
 from asgi_stream.errors import ConfigurationError, HandlerError
@@ -18,10 +19,8 @@ from asgi_stream.handlers.pipeline import pipeline
 from asgi_stream.handlers.signatures import signature
 from asgi_stream.handlers.stream import OCTET_STREAM, BlockingResponseStream, ResponseStream, check_header
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from typing import Any, Protocol, TypeAlias, overload
 
     from asgi_stream.handlers.stream import Chunk
     from asgi_stream.sinks import Prelude, Sink

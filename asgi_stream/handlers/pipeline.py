@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar, overload
 
 from asgi_stream.errors import HandlerError
 from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_str, shown, type_name
 from asgi_stream.handlers.stream import ResponseStream, to_bytes
 from asgi_stream.sinks import Prelude
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-    from typing import Any, Protocol, Self, TypeAlias, TypeVar, overload
 
     from asgi_stream.handlers.stream import Chunk
     from asgi_stream.handlers.threads import Threads

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.calls import Calls
 from asgi_stream.foreign import of_type, plain_bytes, text, type_name
 from asgi_stream.handlers.base import BaseHandler, is_a
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from asgi_stream.sinks import Sink
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from typing import Any
 
 from asgi_stream.foreign import shown
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["signature"]
 

@@ -14,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from asgi_stream.errors import HandlerError
 from asgi_stream.foreign import of_type, plain_bytearray, plain_bytes, plain_int, plain_str, shown, text, type_name
 from asgi_stream.sinks import Prelude, SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
     from concurrent.futures import Future
-    from typing import Any, Self, TypeAlias, TypeVar
 
     from asgi_stream.sinks import Buffer, Sink
 

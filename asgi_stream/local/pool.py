@@ -95,16 +95,6 @@ class Pool:
         self._free.clear()
         await asyncio.gather(*self._closings)
 
-    @property
-    def environments(self) -> frozenset[Environment]:
-        """All that are alive, free or busy."""
-        return frozenset(self._all)
-
-    async def settled(self) -> None:
-        """Waits until no environment is busy."""
-        while tasks := self._watches | self._closings:
-            await asyncio.wait(tasks)
-
     def _take(self) -> Environment | None:
         while self._free:
             environment = self._free.pop()

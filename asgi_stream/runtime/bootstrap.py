@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING, NoReturn
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import get, text
@@ -24,20 +24,23 @@ from asgi_stream.runtime.loop import GRACE, Runtime, report_init_error
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.streams import connector, parse_address
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import NoReturn
 
     from asgi_stream.sinks import Handler
 
 __all__ = ["leave", "main"]
 
 
-def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> int:
+def main(
+    arguments: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
+    started: Callable[[], object] | None = None,
+) -> int:
     """Serves invocations until the end of the execution environment; returns the exit code.
 
     ``arguments`` may name the handler, as the command of a container image does; ``_HANDLER`` is used without it.
+    ``started`` is called once the handler has started, in each worker.
     """
     address = environ.get("AWS_LAMBDA_RUNTIME_API")
     if not address:
@@ -69,7 +72,6 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
         log("CRITICAL", str(error))
         asyncio.run(report_init_error(connection, describe(error)))
         return 1
-    started = _postpone_collection()
     with _current(loop):
         try:
             handler = load_handler(arguments[0] if arguments else environ.get("_HANDLER", ""))
@@ -104,23 +106,6 @@ def main(arguments: Sequence[str] = (), environ: Mapping[str, str] = os.environ)
         me.listen(loop)
         connections = [Connection(address, connect) for _ in range(me.slots)]
         return me.exit_code(_run(loop, Runtime(handler, *connections, managed_instances=True, started=started)))
-
-
-def _postpone_collection() -> Callable[[], None]:
-    """Looks for no garbage while modules are imported, which make little of it, and what is there only grows.
-
-    The function that is returned goes on, and leaves all that is there now out of every later look.
-    """
-    thresholds = gc.get_threshold()
-    gc.set_threshold(0)
-    gc.enable()  # an app that disables it means it
-
-    def go_on() -> None:
-        gc.freeze()
-        if gc.get_threshold()[0] == 0:  # else the app has set its own
-            gc.set_threshold(*thresholds)
-
-    return go_on
 
 
 @contextlib.contextmanager

@@ -6,12 +6,10 @@ Source: "Using the Lambda context object to retrieve Python function information
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
 __all__ = ["ClientContext", "ClientInfo", "CognitoIdentity", "read_client_context", "read_identity"]
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from typing import TYPE_CHECKING
 
 from asgi_stream.runtime.http11 import ProtocolError, Reply, ReplyParser
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -61,7 +61,7 @@ class _Turn:
 class Connection:
     """A kept-alive connection that is opened when needed, and opened again after the server has closed it.
 
-    One exchange at a time: :meth:`request`, or :meth:`begin`, any number of :meth:`send`, then :meth:`reply`. Any
+    One exchange at a time: :meth:`request`, or :meth:`try_begin`, any number of :meth:`send`, then :meth:`reply`. Any
     number of tasks may send at once.
     """
 
@@ -91,11 +91,6 @@ class Connection:
             except EarlyReply as early:
                 return early.reply
         return await self.reply()
-
-    async def begin(self, request: Request, *more: Buffer) -> None:
-        """Sends a request's head (and ``more`` in the same write). Raises ConnectionLost, which may be EarlyReply."""
-        if left := self.try_begin(request, *more):
-            await self.send(left)
 
     def try_begin(self, request: Request, *more: Buffer) -> Sequence[Buffer]:
         """Begins a request on the connection that is open, and hands over what goes at once.

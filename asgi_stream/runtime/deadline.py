@@ -19,15 +19,14 @@ import sys
 import threading
 import time
 import types
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import DeadlineExceeded
 from asgi_stream.foreign import MAX_ENTRIES, cancel, of_type, stack_lines, stack_of, type_name, unreadable
 from asgi_stream.runtime.logs import log, log_exception
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from asgi_stream.sinks import Sink
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.foreign import cancel
 from asgi_stream.runtime.connection import ConnectionLost
@@ -21,10 +22,8 @@ from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import log, log_exception
 from asgi_stream.runtime.requests import next_extension_event, parse_registration, register_extension
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any
 
     from asgi_stream.runtime.connection import Connection
 

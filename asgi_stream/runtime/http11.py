@@ -1,6 +1,6 @@
 """HTTP/1.1 as a client of the Lambda Runtime API needs it, without I/O.
 
-Requests become bytes by :func:`request_line`, :func:`header_lines`, :func:`chunk_size` and :func:`last_chunk`; the
+Requests become bytes by :func:`request_line`, :func:`header_lines`, :func:`chunk` and :func:`last_chunk`; the
 bytes of replies go into a :class:`ReplyParser` and come out as whole :class:`Reply` values: no reply of the Runtime API
 is larger than an event (6 MB), so none needs to be streamed. Rules come from RFC 9112; a reply that breaks them raises
 :class:`ProtocolError` and nothing else, however it is cut into pieces.
@@ -8,33 +8,34 @@ is larger than an event (6 MB), so none needs to be streamed. Rules come from RF
 
 from __future__ import annotations
 
-from asgi_stream.records import Record
+import functools
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Self
 
     from asgi_stream.sinks import Buffer
 
 __all__ = [
+    "CHUNK",
     "CRLF",
     "ProtocolError",
     "Reply",
     "ReplyParser",
-    "chunk_size",
+    "chunk",
     "header_lines",
     "last_chunk",
     "request_line",
 ]
 
 CRLF = b"\r\n"
+CHUNK = b"%x\r\n%b\r\n"  # the size of the data, and the data
 
 # A reply's status line and headers, and any one line of chunked coding, in bytes.
 MAX_HEAD = 65_536
 
 # No regular expressions: to compile them would cost each cold start more than it takes to do without.
-_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -42,17 +43,16 @@ class ProtocolError(Exception):
     """Raised for a reply that is not HTTP/1.1, and for a request that could not be written as such."""
 
 
-class Reply(Record):
+class Reply:
     """A whole reply. Header names are lower-case; of a repeated header the values are joined with a comma."""
 
-    __slots__ = ()
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    keep_alive: bool
+    __slots__ = ("body", "headers", "keep_alive", "status")
 
-    def __new__(cls, status: int, headers: Mapping[str, str], body: bytes, keep_alive: bool) -> Self:
-        return tuple.__new__(cls, (status, headers, body, keep_alive))
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, keep_alive: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.keep_alive = keep_alive
 
 
 def request_line(method: str, target: str) -> bytes:
@@ -82,9 +82,12 @@ def _is_text(line: str) -> bool:
     return all(" " <= character <= "~" or character == "\t" or "\x80" <= character <= "\xff" for character in line)
 
 
-def chunk_size(data: Buffer) -> bytes:
-    """Returns the line before a chunk's data; after the data comes CRLF. ``data`` must not be empty."""
-    return b"%x\r\n" % (data.nbytes if isinstance(data, memoryview) else len(data))
+def chunk(data: Buffer) -> tuple[bytes, Buffer, bytes]:
+    """Returns what :data:`CHUNK` makes of ``data``, in parts, so that it is not copied.
+
+    ``data`` is of single bytes, and not empty.
+    """
+    return b"%x\r\n" % len(data), data, CRLF
 
 
 def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
@@ -92,26 +95,18 @@ def last_chunk(trailers: Iterable[tuple[str, str]] = ()) -> bytes:
     return "".join(["0\r\n", *(f"{name}: {value}\r\n" for name, value in trailers), "\r\n"]).encode("ascii")
 
 
-# Header names as they came and in lower case: a server sends the same ones again and again.
-_names: dict[str, str] = {}
-MOST_NAMES = 100
-
-
-def _name(raw: str) -> str | None:
-    """The name of a header in lower case; None for what is no name."""
-    if not raw or not _TOKEN.issuperset(raw):
-        return None
-    name = raw.lower()
-    if len(_names) < MOST_NAMES:
-        _names[raw] = name
-    return name
+# The figure is in `asgi.response`.
+@functools.lru_cache(maxsize=128)
+def _name(raw: str) -> str:
+    """The name of a header in lower case, empty for what is not a name."""
+    return "" if raw.encode("latin-1").translate(None, _TOKEN) else raw.lower()
 
 
 def _field(line: str, what: str) -> tuple[str, str]:
     """The name, in lower case, and the value in a line of a head or of trailers. Raises ProtocolError."""
     raw_name, colon, value = line.partition(":")
-    name = _names.get(raw_name) or _name(raw_name)
-    if not colon or name is None or not _is_text(value):
+    name = _name(raw_name)
+    if not colon or not name or not _is_text(value):
         raise ProtocolError(f"not a {what} line: {line[:80]!r}")
     return name, value.strip(" \t")
 
@@ -134,7 +129,8 @@ def _keeps_alive(headers: Mapping[str, str], is_1_1: bool) -> bool:
     return "close" not in tokens and (is_1_1 or "keep-alive" in tokens)
 
 
-# The short way: a reply as the Runtime API writes nearly each, read in one piece.
+# The short way: a reply as the Runtime API writes nearly each, read in one piece. The two replies of an invocation take
+# 7.9 µs by it and 11.4 by the steps below, of 140 for an invocation (Python 3.11 and 3.13).
 _USUAL = {"HTTP/1.1 200 OK": 200, "HTTP/1.1 202 Accepted": 202}
 
 
@@ -150,13 +146,14 @@ def _whole_reply(data: bytes) -> Reply | None:
     if status is None or ":  " in text or " \r\n" in text or not text.isascii() or not "".join(lines).isprintable():
         return None
     try:
-        headers = {_names[line[0]]: line[1] for line in [line.split(": ", 1) for line in lines]}
-    except (KeyError, IndexError):
-        return None  # a name that has not come before, or no space behind the colon
+        headers = {_name(name): value for name, value in [line.split(": ", 1) for line in lines]}
+    except ValueError:
+        return None  # no space after the colon
     length = headers.get("content-length", "")
     body = data[end + 4 :]
     if (
         len(headers) < len(lines)
+        or "" in headers
         or "transfer-encoding" in headers
         or text[-1] == " "
         or not length.isdigit()
@@ -258,15 +255,8 @@ class ReplyParser:
             raise ProtocolError(f"not an HTTP/1.1 status line: {first[:80]!r}")
         status, is_1_1 = status_line
         headers: dict[str, str] = {}
-        text = "".join(lines)
-        is_plain = text.isascii() and text.isprintable()  # as nearly all are
         for line in lines:
-            raw, colon, value = line.partition(":")
-            name = _names.get(raw)
-            if name is None or not colon or not is_plain:
-                name, value = _field(line, "header")
-            else:
-                value = value.strip(" ")
+            name, value = _field(line, "header")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         if status < 200:
             if status == 101:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 from asgi_stream.errors import ConfigurationError
 from asgi_stream.foreign import MAX_TEXT, shown, text
 from asgi_stream.runtime.reports import ErrorReport, describe
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asgi_stream.sinks import Handler
 

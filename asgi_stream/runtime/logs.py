@@ -22,14 +22,13 @@ import logging
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_stream.foreign import error_lines, error_text, has_more, of_type, stack_lines, text, traceback_of, type_name
 from asgi_stream.runtime.telemetry import DESCRIPTOR, PROVIDER_SOCKET, Frames, frame_type, redirect_output
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Protocol
 
     class Output(Protocol):
         """Where formatted records go."""

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import DeadlineExceeded, EventError, StreamClosed, stems_from
 from asgi_stream.foreign import cancel, get, of_type, type_name
@@ -29,10 +30,8 @@ from asgi_stream.runtime.response import ResponseStream
 from asgi_stream.runtime.trace import set_trace_id
 from asgi_stream.sinks import SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.http11 import Reply

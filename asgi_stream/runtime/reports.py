@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from binascii import b2a_base64
+from typing import TYPE_CHECKING, NamedTuple
 
 from asgi_stream.foreign import (
     error_text,
@@ -22,12 +23,9 @@ from asgi_stream.foreign import (
     traceback_of,
     type_name,
 )
-from asgi_stream.records import Record
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
 
 __all__ = ["ErrorReport", "describe"]
 
@@ -46,21 +44,17 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _IMPORT_SYSTEM = ("<frozen importlib", os.path.join("importlib", "__init__.py"))
 
 
-class ErrorReport(Record):
+class ErrorReport(NamedTuple):
     """An error as Lambda is told of it.
 
     ``kind`` is the header's value, such as ``Function.ValueError``; ``error_type`` the class name or AWS's
     documented init error type; ``stack`` the formatted frames, innermost last.
     """
 
-    __slots__ = ()
     kind: str
     error_type: str
     message: str
     stack: tuple[str, ...]
-
-    def __new__(cls, kind: str, error_type: str, message: str, stack: tuple[str, ...]) -> Self:
-        return tuple.__new__(cls, (kind, error_type, message, stack))
 
     def to_json(self, limit: int = BODY_LIMIT) -> bytes:
         """Returns the JSON object in at most ``limit`` bytes (500 at least).

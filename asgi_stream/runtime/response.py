@@ -7,14 +7,15 @@ for an invocation in mid-stream.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asgi_stream.errors import AppError, StreamClosed
 from asgi_stream.runtime.connection import SMALL, ConnectionLost, EarlyReply
-from asgi_stream.runtime.http11 import CRLF, chunk_size
+from asgi_stream.runtime.http11 import CHUNK, chunk
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import buffered_response, invocation_error, stream_end, stream_response
 from asgi_stream.sinks import DONE, Sink, SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ResponseStream"]
 
 STREAMING = SinkState.STREAMING
-END = CRLF + stream_end()  # behind the last chunk's data
+END = stream_end()
 
 
 class ResponseStream(Sink):
@@ -47,31 +48,32 @@ class ResponseStream(Sink):
         self.lost: StreamClosed | None = None
 
     def _start(self, prelude: bytes) -> Awaitable[None]:
-        return self._begin(stream_response(self._invocation), b"%x\r\n%b\r\n" % (len(prelude), prelude))
+        return self._begin(stream_response(self._invocation), CHUNK % (len(prelude), prelude))
 
     async def _open(self, content_type: str) -> None:
         await self._begin(stream_response(self._invocation, content_type))
 
     def put(self, data: Buffer) -> Awaitable[None] | None:
-        # The base class's, cut short.
-        if not data or self.state is not STREAMING or self.lost is not None:
-            return super().put(data)
+        if self.state is not STREAMING:
+            self._advance("write")
+        if not data:
+            return None
+        if self.lost is not None:
+            raise self.lost.with_traceback(None)
         size = len(data)
         if size > SMALL or (direct := self._connection.direct) is None:
-            left = self._connection.try_send((b"%x\r\n" % size, data, CRLF))
+            left = self._connection.try_send(chunk(data))
         else:
-            chunk = b"%x\r\n%b\r\n" % (size, data)  # type: ignore[str-format]  # %b takes any buffer
+            # The short way of nearly every message: 0.35 µs less than by `try_send`, of 5.4 with the system call.
+            copy = CHUNK % (size, data)  # %b takes any buffer
             try:
-                taken = direct(chunk)
+                taken = direct(copy)
             except OSError:
                 taken = 0  # there is no room, or the next write will say what is wrong
-            if taken == len(chunk):
+            if taken == len(copy):
                 return None
-            left = (memoryview(chunk)[taken:],)
+            left = (memoryview(copy)[taken:],)
         return self._guard(self._connection.send(left)) if left else None
-
-    async def _write(self, data: Buffer) -> None:
-        await self._send(_chunk(data))
 
     def cut_short(self) -> None:
         self._cut_short = not self._connection.left_out
@@ -79,7 +81,7 @@ class ResponseStream(Sink):
     def _end(self, data: Buffer) -> Awaitable[None]:
         if self._connection.left_out and not self._cut_short:
             return self._end_unwhole()
-        return self._send((b"%x\r\n" % len(data), data, END) if data else (stream_end(),), last=True)
+        return self._send((*chunk(data), END) if data else (END,), last=True)
 
     async def _end_unwhole(self) -> None:
         error = AppError("a send was cancelled before its message had been taken: the response is not whole")
@@ -136,7 +138,3 @@ class ResponseStream(Sink):
                 self.lost = StreamClosed(str(error))
         self._owed = False
         return self._answer
-
-
-def _chunk(data: Buffer) -> tuple[Buffer, ...]:
-    return (chunk_size(data), data, CRLF)

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from asgi_stream.runtime.connection import SMALL
-from asgi_stream.runtime.http11 import CRLF
+from asgi_stream.runtime.http11 import CHUNK, chunk
 from asgi_stream.runtime.response import ResponseStream
 from asgi_stream.sinks import SinkState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
@@ -80,9 +80,9 @@ class SharingStream(ResponseStream):
         size = len(data)
         if size <= SMALL:
             # As a burst's first messages are, and its later ones mostly: to be copied costs less than to be gathered.
-            left = self._connection.try_send_small(b"".join((*kept, b"%x\r\n" % size, data, CRLF)))
+            left = self._connection.try_send_small(b"".join((*kept, *chunk(data))))
         else:
-            left = self._connection.try_send((*kept, b"%x\r\n" % size, data, CRLF))
+            left = self._connection.try_send((*kept, *chunk(data)))
         self._wrote_at = monotonic()
         self._quick = 0 if left else 1 if is_first else self._quick + 1
         return self._guard(self._connection.send(left)) if left else None
@@ -116,7 +116,7 @@ class SharingStream(ResponseStream):
 
 def _chunks(kept: list[int | Buffer]) -> bytes:
     """One HTTP chunk for each message: in one go, which takes half of what it takes one by one."""
-    return b"%x\r\n%b\r\n" * (len(kept) // 2) % tuple(kept)
+    return CHUNK * (len(kept) // 2) % tuple(kept)
 
 
 def _let_be(task: asyncio.Task[None]) -> None:

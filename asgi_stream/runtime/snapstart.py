@@ -19,6 +19,7 @@ import asyncio
 import inspect
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.foreign import get
 from asgi_stream.runtime.connection import ConnectionLost
@@ -27,11 +28,9 @@ from asgi_stream.runtime.logs import flush, log, log_exception
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import init_error, restore_error, restore_next
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Coroutine
-    from typing import Any
 
     from asgi_stream.runtime.connection import Connection
     from asgi_stream.runtime.requests import Request

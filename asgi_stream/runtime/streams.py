@@ -12,12 +12,11 @@ import errno
 import os
 import select
 import socket
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Callable, Generator, Sequence
-    from typing import Protocol, Self, TypeAlias
 
     from asgi_stream.sinks import Buffer
 

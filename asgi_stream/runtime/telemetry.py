@@ -16,10 +16,7 @@ import struct
 import sys
 import threading
 import time
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
+from typing import Final
 
 __all__ = ["DESCRIPTOR", "PROVIDER_SOCKET", "Frames", "frame_type", "redirect_output"]
 

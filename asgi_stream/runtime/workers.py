@@ -23,6 +23,7 @@ import signal
 import socket
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from asgi_stream.foreign import get, text
 from asgi_stream.runtime import logs
@@ -32,7 +33,6 @@ from asgi_stream.runtime.logs import log
 from asgi_stream.runtime.requests import next_extension_event, parse_registration, register_extension
 from asgi_stream.runtime.streams import parse_address
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Sequence

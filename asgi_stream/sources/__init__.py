@@ -6,16 +6,14 @@ Each module knows one source and is one :class:`Source`. Nothing here knows ASGI
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from asgi_stream.errors import ConfigurationError, UnknownEventError
 from asgi_stream.foreign import get, of_type, plain_str, shown, type_name
 from asgi_stream.sources.request import HttpRequest
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any, TypeGuard
 
     from asgi_stream.sinks import Prelude
 

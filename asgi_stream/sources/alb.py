@@ -7,6 +7,8 @@ target group's ``lambda.multi_value_headers.enabled``, and the answer must follo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.errors import AppError
 from asgi_stream.sources.answers import check_size, encode_body, group_headers, join_headers, reason_phrase
 from asgi_stream.sources.forwarded import read_client
@@ -14,10 +16,8 @@ from asgi_stream.sources.payloads import read_pairs
 from asgi_stream.sources.percent import unquote
 from asgi_stream.sources.request import build_request, encode, field, read_body, read_headers, read_method
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

@@ -6,14 +6,14 @@ UTF-8, with the body as it stands in it: base64 makes four bytes of three.
 
 from __future__ import annotations
 
+import functools
 import json
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AnswerTooLarge
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
 __all__ = [
     "HOP_BY_HOP",
@@ -41,30 +41,16 @@ HOP_BY_HOP = frozenset(
 LAMBDA_LIMIT = 6 * 1024 * 1024  # bytes; AWS: the payload of a synchronous invocation
 
 
-# Names as text, in lower case: empty ones for headers that go no further.
-_names: dict[bytes, str] = {}
-MOST_NAMES = 500
-LONGEST_NAME = 64
-
-
 def _decode(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    pairs = []
-    for raw_name, value in headers:
-        name = _names.get(raw_name)
-        if name is None:
-            name = _name(raw_name)
-        if name:
-            pairs.append((name, value.decode("latin-1")))
-    return pairs
+    return [(name, value.decode("latin-1")) for raw_name, value in headers if (name := _name(raw_name))]
 
 
+# The figure is in `asgi.response`.
+@functools.lru_cache(maxsize=128)
 def _name(raw: bytes) -> str:
+    """The name as text in lower case, empty for a header that goes no further."""
     name = raw.decode("latin-1").lower()
-    if name in HOP_BY_HOP or name.startswith("proxy-"):
-        name = ""
-    if len(_names) < MOST_NAMES and len(raw) <= LONGEST_NAME:
-        _names[raw] = name
-    return name
+    return "" if name in HOP_BY_HOP or name.startswith("proxy-") else name
 
 
 def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, str], list[str]]:

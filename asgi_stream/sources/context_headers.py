@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
 
 __all__ = ["context_headers"]
 

@@ -7,14 +7,14 @@ cookies stand twice, in ``cookies`` and in ``headers.cookie``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.sinks import Prelude
 from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_2, join_headers
 from asgi_stream.sources.payloads import is_function_url, is_payload_2, request_2
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

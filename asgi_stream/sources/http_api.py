@@ -8,6 +8,8 @@ domain too.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, answer_2
 from asgi_stream.sources.payloads import (
     context_prefix,
@@ -22,10 +24,8 @@ from asgi_stream.sources.payloads import (
 from asgi_stream.sources.percent import quote_path
 from asgi_stream.sources.request import field
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

@@ -6,15 +6,15 @@ functions" and "Quotas on Lambda@Edge" in AWS's CloudFront Developer Guide.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.errors import EventError
 from asgi_stream.sources.answers import check_size, encode_body, group_headers, reason_phrase
 from asgi_stream.sources.percent import unquote
 from asgi_stream.sources.request import as_text, build_request, decode_base64, encode, field, read_headers, read_method
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

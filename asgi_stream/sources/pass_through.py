@@ -8,16 +8,15 @@ names it. Unlike there, an exception that the app raises fails the invocation, s
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 from asgi_stream.sources import NOT_HTTP
 from asgi_stream.sources.answers import LAMBDA_LIMIT
 from asgi_stream.sources.percent import quote_path
 from asgi_stream.sources.request import Headers, HttpRequest, build_request
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
 __all__ = ["PassThrough"]
 

@@ -6,6 +6,8 @@ send too and which load balancers follow in part.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.errors import EventError
 from asgi_stream.sources.forwarded import read_client
 from asgi_stream.sources.percent import quote_path, quote_query, unquote
@@ -21,10 +23,8 @@ from asgi_stream.sources.request import (
     text_field,
 )
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

@@ -5,14 +5,14 @@ An event that is not shaped as AWS documents it is an :class:`~asgi_stream.error
 
 from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
 from asgi_stream.errors import EventError
-from asgi_stream.records import Record
 from asgi_stream.sources.forwarded import read_host, read_scheme, read_server
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any, Self, TypeVar
 
     T = TypeVar("T")
 
@@ -34,16 +34,10 @@ __all__ = [
 ]
 
 
-# The paths that have been asked for, in their parts.
-_paths: dict[str, tuple[str, ...]] = {}
-# Header names as they came, in lower case as text and as bytes: clients and proxies send the same ones again and again.
-_names: dict[str, tuple[str, bytes]] = {}
-MOST_NAMES = 500
-LONGEST_NAME = 64
 WHITE_SPACE = dict.fromkeys(b"\r\n\t ")  # for str.translate: to be left out
 
 
-class HttpRequest(Record):
+class HttpRequest(NamedTuple):
     """An HTTP request as its client sent it.
 
     ``raw_path`` and ``query_string`` are the bytes on the request line (no ``?``), ``path`` is decoded once;
@@ -53,7 +47,6 @@ class HttpRequest(Record):
     client's URL lacks it: on a domain other than API Gateway's own.
     """
 
-    __slots__ = ()
     method: str
     path: str
     raw_path: bytes
@@ -64,41 +57,8 @@ class HttpRequest(Record):
     server: tuple[str, int] | None
     scheme: str
     http_version: str
-    root_path: str
-    root_path_in_url: bool
-
-    def __new__(
-        cls,
-        method: str,
-        path: str,
-        raw_path: bytes,
-        query_string: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        body: bytes,
-        client: tuple[str, int] | None,
-        server: tuple[str, int] | None,
-        scheme: str,
-        http_version: str,
-        root_path: str = "",
-        root_path_in_url: bool = True,
-    ) -> Self:
-        return tuple.__new__(
-            cls,
-            (
-                method,
-                path,
-                raw_path,
-                query_string,
-                headers,
-                body,
-                client,
-                server,
-                scheme,
-                http_version,
-                root_path,
-                root_path_in_url,
-            ),
-        )
+    root_path: str = ""
+    root_path_in_url: bool = True
 
 
 class Headers:
@@ -165,7 +125,7 @@ def field(event: Mapping[str, Any], path: str, kind: type[T], default: T) -> T:
     Raises EventError that names the field if it is of another kind.
     """
     value: Any = event
-    keys = _paths.get(path) or _paths.setdefault(path, tuple(path.split(".")))
+    keys = path.split(".")
     for depth, key in enumerate(keys):
         if not isinstance(value, dict):
             raise EventError(f"the event's {'.'.join(keys[:depth]) or 'top'} is not an object")
@@ -220,7 +180,7 @@ def read_headers(pairs: Iterable[tuple[str, str]], cookies: Sequence[str] = ()) 
     encoded = []
     in_headers = []
     for raw_name, value in pairs:
-        name, encoded_name = _names.get(raw_name) or _name(raw_name)
+        name, encoded_name = _name(raw_name)
         first.setdefault(name, value)
         if name == "cookie":
             in_headers.append(value)
@@ -235,12 +195,11 @@ def read_headers(pairs: Iterable[tuple[str, str]], cookies: Sequence[str] = ()) 
     return Headers(encoded, first)
 
 
+# The figure is in `asgi.response`.
+@functools.lru_cache(maxsize=128)
 def _name(raw: str) -> tuple[str, bytes]:
     name = raw.lower()
-    both = name, encode_header(name)
-    if len(_names) < MOST_NAMES and len(raw) <= LONGEST_NAME:
-        _names[raw] = both
-    return both
+    return name, encode_header(name)
 
 
 def read_body(event: Mapping[str, Any], flag: str = "isBase64Encoded") -> bytes:

@@ -8,6 +8,8 @@ begin with the base path mapping, and nothing in the event tells where it ends.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.errors import AppError
 from asgi_stream.sinks import Prelude
 from asgi_stream.sources.answers import LAMBDA_LIMIT, answer_1, group_headers, split_headers
@@ -15,10 +17,8 @@ from asgi_stream.sources.payloads import context_prefix, is_authorizer, request_
 from asgi_stream.sources.percent import quote_path, unquote
 from asgi_stream.sources.request import encode, field
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

@@ -7,6 +7,8 @@ has. ``x-forwarded-for`` is the one forwarded header that Lattice adds, so that 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from asgi_stream.sources.answers import LAMBDA_LIMIT, check_size, encode_body, join_headers, reason_phrase
 from asgi_stream.sources.forwarded import read_client
 from asgi_stream.sources.percent import unquote
@@ -21,10 +23,8 @@ from asgi_stream.sources.request import (
     text_field,
 )
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from asgi_stream.sources.request import HttpRequest
 

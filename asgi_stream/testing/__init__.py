@@ -14,6 +14,7 @@ Lambda.
 from __future__ import annotations
 
 from asgi_stream.errors import LambdaRefused
+from asgi_stream.testing.delivery import Chunk
 from asgi_stream.testing.events import (
     alb_event,
     function_url_event,
@@ -22,7 +23,7 @@ from asgi_stream.testing.events import (
     rest_api_event,
     vpc_lattice_event,
 )
-from asgi_stream.testing.exchange import Chunk, Exchange, exchange
+from asgi_stream.testing.exchange import Exchange, exchange
 from asgi_stream.testing.transport import LambdaTransport, SyncLambdaTransport
 
 __all__ = [

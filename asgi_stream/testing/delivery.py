@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asgi_stream.errors import LambdaRefused, StreamClosed, stems_from
 from asgi_stream.foreign import of_type, text
@@ -19,13 +19,12 @@ from asgi_stream.runtime.logs import log_exception
 from asgi_stream.runtime.reports import describe
 from asgi_stream.sinks import DELIMITER, Sink
 from asgi_stream.testing.answers import add_multi_values, read_payload
-from asgi_stream.testing.exchange import Chunk
 
 if TYPE_CHECKING:
     from asgi_stream.local.function_error import FunctionError
     from asgi_stream.sinks import Buffer
 
-__all__ = ["STREAM_LIMIT", "Delivery"]
+__all__ = ["STREAM_LIMIT", "Chunk", "Delivery"]
 
 # AWS: "Lambda quotas", response streaming. Bytes, the prelude's among them; they are counted and not kept.
 STREAM_LIMIT = 200 * 1024 * 1024
@@ -78,6 +77,13 @@ class Handover:
         self._piece = None
         self._emptied.set()
         self.close()
+
+
+class Chunk(NamedTuple):
+    """One chunk of a body, as it left the app: its size in bytes, and the seconds since the request."""
+
+    size: int
+    seconds: float
 
 
 class Delivery(Sink):

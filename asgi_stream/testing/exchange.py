@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from asgi_stream.foreign import get, shown
 from asgi_stream.testing.libraries import EXCHANGE
@@ -11,16 +11,9 @@ from asgi_stream.testing.libraries import EXCHANGE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from asgi_stream.testing.delivery import Delivery
+    from asgi_stream.testing.delivery import Chunk, Delivery
 
-__all__ = ["Chunk", "Exchange", "exchange"]
-
-
-class Chunk(NamedTuple):
-    """One chunk of a body, as it left the app: its size in bytes, and the seconds since the request."""
-
-    size: int
-    seconds: float
+__all__ = ["Exchange", "exchange"]
 
 
 class Exchange:

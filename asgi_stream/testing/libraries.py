@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from asgi_stream.local.prelude import ResponseStart
-    from asgi_stream.testing.exchange import Exchange
 
 __all__ = ["EXCHANGE", "library", "make_response"]
 
@@ -36,7 +35,7 @@ except ModuleNotFoundError as missing:
         ) from None
 
 
-def make_response(request: Any, start: ResponseStart, exchange: Exchange, body: type, *arguments: object) -> Any:
+def make_response(request: Any, start: ResponseStart, exchange: object, body: type, *arguments: object) -> Any:
     """Returns a response of the library that ``request`` is of.
 
     ``body`` is a class with the name and the methods of the library's ``AsyncByteStream`` or ``SyncByteStream``; an

@@ -1,4 +1,4 @@
-"""Clients for the tests: a runtime that speaks raw bytes, and gates that a function waits at."""
+"""For the tests: a runtime that speaks raw bytes, gates that a function waits at, and what a pool holds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import IO, TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from asgi_stream.local.environment import Environment
+    from asgi_stream.local.pool import Pool
 
 # How long the other end of a FIFO may take, in seconds. Only a test that fails waits for so long.
 OTHER_END_LIMIT = 60.0
@@ -102,3 +105,14 @@ def opened(gate: Path, mode: str, alive: Callable[[], bool] = lambda: True) -> I
     os.close(both)
     found[0].close()
     raise AssertionError(f"the other end of {gate} was not opened")
+
+
+def environments(pool: Pool) -> frozenset[Environment]:
+    """Returns all environments of a pool that are alive, free or busy."""
+    return frozenset(pool._all)
+
+
+async def settled(pool: Pool) -> None:
+    """Waits until no environment of a pool is busy."""
+    while tasks := pool._watches | pool._closings:
+        await asyncio.wait(tasks)

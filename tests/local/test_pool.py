@@ -19,7 +19,7 @@ from asgi_stream.local.prelude import DELIMITER
 from asgi_stream.local.runtime_api import EnvironmentFailed
 from tests.support.dev import CHECKOUT
 
-from .support import make_gate, open_gate, opened
+from .support import environments, make_gate, open_gate, opened, settled
 
 if TYPE_CHECKING:
     from asgi_stream.local.function_error import FunctionError
@@ -148,9 +148,9 @@ async def test_an_idle_environment_is_used_again() -> None:
         pids = set()
         for _ in range(3):
             pids.add(body(await started.run("/pid")))
-            await started.pool.settled()
+            await settled(started.pool)
         assert len(pids) == 1
-        assert len(started.pool.environments) == 1
+        assert len(environments(started.pool)) == 1
 
 
 async def test_a_further_one_starts_while_one_is_busy_and_the_limit_holds(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ async def test_a_further_one_starts_while_one_is_busy_and_the_limit_holds(tmp_pa
         for gate, stream in zip(gates, streams, strict=True):
             await anyio.to_thread.run_sync(open_gate, gate)
             assert (await stream.collect()).ending is Ending.CLEAN
-        await started.pool.settled()
+        await settled(started.pool)
         assert body(await started.run("/pid")) in [pid.strip() for pid in pids]
 
 
@@ -177,10 +177,10 @@ async def test_the_one_used_last_is_used_first(tmp_path: Path) -> None:
             await anyio.to_thread.run_sync(open_gate, gate)
             await stream.collect()
             # Free in this order: the next gate is opened when this child polls again.
-            for environment in started.pool.environments:
+            for environment in environments(started.pool):
                 if environment.answered:
                     await environment.idle()
-        await started.pool.settled()
+        await settled(started.pool)
         assert body(await started.run("/pid")) == first
 
 
@@ -191,7 +191,7 @@ async def test_background_work_keeps_an_environment_busy(tmp_path: Path) -> None
         with pytest.raises(Throttled):
             await started.pool.invoke(event("/pid"))
         await anyio.to_thread.run_sync(open_gate, gate)
-        await started.pool.settled()
+        await settled(started.pool)
         assert body(await started.run("/pid")) == body(busy)
 
 
@@ -210,7 +210,7 @@ async def test_an_internal_extension_gets_each_invocation_and_keeps_the_environm
                 await pool.invoke(event("/pid"))
             told = json.loads(await anyio.to_thread.run_sync(events.read_bytes))
             assert (told["eventType"], told["requestId"]) == ("INVOKE", request_id)
-            await pool.settled()
+            await settled(pool)
     finally:
         await pool.close()
     assert len(pids) == 1
@@ -229,7 +229,7 @@ async def test_a_crash_in_mid_stream_truncates() -> None:
     async with Started(limit=1) as started:
         result = await started.run("/crash-mid")
         assert (result.ending, body(result)) == (Ending.TRUNCATED, b"one")
-        await started.pool.settled()
+        await settled(started.pool)
         assert body(await started.run("/pid"))
 
 
@@ -253,7 +253,7 @@ async def test_a_failing_first_init_is_told_at_once() -> None:
     async with Started(limit=1) as started:
         started.variables = {"BROKEN_INIT": "1"}
         await started.pool.start()
-        await started.pool.settled()
+        await settled(started.pool)
         assert ["broken on purpose" in str(failure) for failure in started.failures] == [True]
         started.variables = {}
         assert body(await started.run("/pid"))
@@ -262,7 +262,7 @@ async def test_a_failing_first_init_is_told_at_once() -> None:
 async def test_an_environment_that_takes_no_invocation_stays_free() -> None:
     async with Started(limit=1) as started:
         first = body(await started.run("/pid"))
-        await started.pool.settled()
+        await settled(started.pool)
         for _ in range(3):
             with pytest.raises(ValueError, match="Lambda-Runtime-Trace-Id"):
                 await started.pool.invoke(event("/pid"), trace_id="Root=1\x01")
@@ -272,8 +272,8 @@ async def test_an_environment_that_takes_no_invocation_stays_free() -> None:
 async def test_an_environment_that_died_idle_is_replaced() -> None:
     async with Started(limit=1) as started:
         dead = body(await started.run("/pid"))
-        await started.pool.settled()
-        (environment,) = started.pool.environments
+        await settled(started.pool)
+        (environment,) = environments(started.pool)
         os.kill(int(dead), 9)
         assert environment._watcher is not None
         await environment._watcher

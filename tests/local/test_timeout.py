@@ -25,7 +25,7 @@ from asgi_stream.local.runtime_api import EnvironmentFailed, RuntimeApiServer
 from tests.support.dev import COMMAND, dev, gone
 from tests.support.dev import environment as variables_of_a_command
 
-from .support import BASE, STREAMING, RawRuntime, chunk, make_gate, opened
+from .support import BASE, STREAMING, RawRuntime, chunk, environments, make_gate, opened, settled
 from .test_pool import body, event
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ async def test_who_ends_when_told_has_ended_well_and_its_process_serves_the_next
         assert result.ending is Ending.CLEAN
         pid, told = body(result).split()
         assert told == b"told"
-        await pool.settled()
+        await settled(pool)
         assert await pid_of_the_next(pool) == pid
 
 
@@ -185,7 +185,7 @@ async def test_who_sleeps_is_cancelled_and_its_process_serves_the_next() -> None
         assert result.ending is Ending.TRAILERS
         assert result.error is not None
         assert result.error["errorType"] == "DeadlineExceeded"
-        await pool.settled()
+        await settled(pool)
         assert await pid_of_the_next(pool) == body(result)
 
 
@@ -194,18 +194,18 @@ async def test_an_event_stream_is_closed_well_and_its_process_serves_the_next() 
     async with Function(4, ASGI_STREAM_DEADLINE_MARGIN="4") as pool:
         result = await (await pool.invoke(event("/events"))).collect()
         assert (result.ending, result.error) == (Ending.CLEAN, None)
-        await pool.settled()
+        await settled(pool)
         assert await pid_of_the_next(pool) == body(result)
 
 
 async def test_who_blocks_before_the_start_is_killed_and_a_new_process_serves_the_next() -> None:
     async with Function(1) as pool:
         before = await pid_of_the_next(pool)
-        await pool.settled()
+        await settled(pool)
         result = await (await pool.invoke(event("/blocks"))).collect()
         assert (result.ending, result.error_type) == (Ending.ERROR, "Sandbox.Timedout")
         assert await pid_of_the_next(pool) != before
-        await pool.settled()
+        await settled(pool)
         assert gone(int(before))
 
 
@@ -215,9 +215,9 @@ async def test_who_blocks_in_the_background_is_killed_and_it_is_told() -> None:
         invocation = await pool.invoke(event("/blocks-after"))
         result = await invocation.collect()
         assert result.ending is Ending.CLEAN
-        (running,) = pool.environments
+        (running,) = environments(pool)
         running.api._time_out(invocation)
-        await pool.settled()
+        await settled(pool)
         assert gone(int(body(result)))
         assert [failure.error_type for failure in function.failures] == ["Sandbox.Timedout"]
         assert await pid_of_the_next(pool) != body(result)
@@ -230,7 +230,7 @@ async def test_who_has_an_extension_hears_of_its_end(tmp_path: Path, monkeypatch
     async with Function(1, "functions:with_shutdown", SHUTDOWN_MARKER=str(marker)) as pool:
         invocation = await pool.invoke(event("/floods"))
         await invocation.finished()
-        await pool.settled()
+        await settled(pool)
         assert (await invocation.collect()).error_type == "Sandbox.Timedout"
         assert marker.exists()
         marker.unlink()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asgi_stream.runtime.connection import Connection
+    from asgi_stream.runtime.requests import Request
     from asgi_stream.runtime.streams import Connect, Stream
     from asgi_stream.sinks import Buffer
 
@@ -123,3 +125,9 @@ def connects_to(*streams: MemoryStream) -> Connect:
         return left.popleft()
 
     return connect
+
+
+async def begin(connection: Connection, request: Request, *more: Buffer) -> None:
+    """Sends a request's head, and ``more`` in the same write. Raises ConnectionLost."""
+    if left := connection.try_begin(request, *more):
+        await connection.send(left)
