@@ -30,9 +30,9 @@ def set_trace_id(value: str | None) -> None:
     A value that no variable can have (NUL, or what the locale's encoding lacks) removes it too.
     Raises nothing, whatever the app has put in the place of ``os.environ``.
     """
-    try:
+    try:  # noqa: SIM105 - contextlib.suppress would take 1 µs more for each invocation
         _set(value)
-    except BaseException:  # noqa: S110 - 1 µs less for each invocation than contextlib.suppress
+    except BaseException:  # noqa: S110
         pass
 
 
