@@ -25,7 +25,6 @@ import uvicorn
 
 from asgi_stream import StreamingAdapter
 from asgi_stream.testing import LambdaTransport
-from tests.differential.harness.breaks import break_adapter
 from tests.differential.harness.client import LambdaClient, SocketClient
 from tests.differential.harness.outcomes import Outcomes
 from tests.differential.harness.packages import find_packages
@@ -85,7 +84,9 @@ async def record(client: Client, requests: Requests) -> Recording:
 def run_uvicorn(app: Any, requests: Requests) -> Recording:
     """The app under uvicorn in the main thread, where a server runs; its client in another."""
     outcomes = Outcomes(app)
-    config = uvicorn.Config(outcomes, port=0, loop="asyncio", http="httptools", log_level="critical", lifespan="auto")
+    # Without the `date` and `server` of its own, so that those of an app are compared.
+    quiet: dict[str, Any] = {"log_level": "critical", "date_header": False, "server_header": False}
+    config = uvicorn.Config(outcomes, port=0, loop="asyncio", http="httptools", lifespan="auto", **quiet)
     server = _Server(config)
     result: list[Recording | BaseException] = []
 
@@ -213,6 +214,4 @@ class Terminal:
 
 if __name__ == "__main__":
     faulthandler.dump_traceback_later(LONG, exit=True)
-    if name := os.environ.get("DIFFERENTIAL_BREAK"):
-        break_adapter(name)
     sys.exit(main(*sys.argv[1:]))
