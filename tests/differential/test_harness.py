@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from tests.differential.harness.compare import compare
 from tests.differential.harness.differences import DIFFERENCES, table
 from tests.differential.harness.packages import find_packages
 from tests.differential.harness.records import Recording, Response
+from tests.differential.harness.run import end_group
 from tests.differential.harness.targets import BEHIND_STAGES, TARGETS
 
 README = Path(__file__).with_name("README.md")
@@ -97,6 +100,18 @@ def test_what_looks_like_a_documented_difference_is_reported(
 def test_what_looks_like_a_difference_of_the_scope_is_reported(label: str, one: object, other: object) -> None:
     recordings = [Recording([response()], [(label, value)]) for value in (one, other)]
     assert len(compare(*recordings, target="function_url")) == 1
+
+
+def test_what_a_child_has_left_is_ended() -> None:
+    child = subprocess.Popen(["/bin/sh", "-c", "sleep 300 & echo $!"], stdout=subprocess.PIPE, process_group=0)
+    assert child.stdout is not None
+    left = int(child.stdout.readline())
+    child.wait()
+    os.kill(left, 0)
+    end_group(child)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(child.pid, 0)
+    child.stdout.close()
 
 
 def test_what_is_the_same_or_volatile_is_not_reported() -> None:
