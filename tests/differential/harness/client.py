@@ -28,8 +28,8 @@ __all__ = ["HOST", "Client", "LambdaClient", "SocketClient"]
 # In the Host header of each request, wherever it goes: links and redirects that an app builds agree then.
 HOST = "app.example"
 
-# How long a client waits for what a waiting app has sent, in seconds, and once something has not come. Nothing waits for
-# it that passes.
+# How long a client waits for what a waiting app has sent, in seconds, and once something has not come. Nothing that
+# passes waits for it.
 PATIENCE = float(os.environ.get("DIFFERENTIAL_PATIENCE", "20"))
 LITTLE_PATIENCE = min(PATIENCE, 1.0)
 

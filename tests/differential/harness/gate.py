@@ -18,8 +18,8 @@ __all__ = ["VARIABLE", "Gatekeeper", "gate", "gate_sync"]
 # Holds the port; set before the app is imported.
 VARIABLE = "DIFFERENTIAL_GATE"
 
-# How long an app waits at most, in seconds: longer than a client waits for what the app has sent. And how long once it has
-# waited in vain.
+# How long an app waits at most, in seconds: longer than a client waits for what the app has sent. And how long once it
+# has waited in vain.
 PATIENCE = 40.0
 LITTLE_PATIENCE = 1.0
 

@@ -20,8 +20,8 @@ from tests.differential.harness.records import Recording
 __all__ = ["ChildFailed", "end_group", "run"]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-# Seconds, for a child that hangs and has not shown where after its own limit. Twice as much is less than the time that a
-# test has.
+# Seconds, for a child that hangs and has not shown where after its own limit. Twice as much is less than the time that
+# a test has.
 TIME_LIMIT = 120
 
 # An app's own settings of the adapter must not decide what is compared.
