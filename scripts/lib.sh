@@ -54,6 +54,16 @@ default_python() {
     fail "asgi-stream needs Python 3.11 or newer and found none. Install it, or name it: PYTHON=/path/to/python3.12 $0"
 }
 
+# uv_as_pip PYTHON: gives uv the index and the certificates that pip has here, from its variables or its configuration
+# files. PYTHON has pip; uv reads neither.
+uv_as_pip() {
+    # The system's certificates, under both names of the setting.
+    export UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true UV_PYTHON_DOWNLOADS=never
+    [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
+    index=${PIP_INDEX_URL:-$("$1" -m pip config get global.index-url 2>/dev/null || :)}
+    [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
+}
+
 # make_venv PYTHON FOLDER PIP-ARGUMENT…: a virtual environment with these packages, quiet unless it fails. One that is there
 # is used again if the same Python made it here, for the same arguments and requirements, and all was installed. Any other
 # is made again from nothing: what an earlier installation has left, or half of one, would hide that a package is missing.

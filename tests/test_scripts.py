@@ -249,3 +249,33 @@ class TestContinuousIntegration:
         assert update.startswith("update")
         assert install.startswith("install ")
         assert install.endswith(" npm libtool")
+
+
+@pytest.mark.parametrize("arguments", [["--keep"], ["--newest", "--keep", "django"]])
+def test_no_versions_are_pinned_that_not_every_package_has_passed_with(checkout: Path, arguments: list[str]) -> None:
+    process = subprocess.run(
+        [str(checkout / "scripts" / "differential"), *arguments],
+        env={"PATH": str(checkout / "bin"), "PYENV_ROOT": str(checkout)},
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "--keep pins what every package has passed with" in process.stderr
+
+
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_uv_has_the_index_of_pip(checkout: Path, place: str) -> None:
+    index = "https://index.example/simple"
+    answer = f"echo {index}" if place == "file" else "exit 1"
+    with_pip = python(checkout, "python3", f'[ "$*" = "-m pip config get global.index-url" ] && {answer}')
+    environ = {"PIP_INDEX_URL": index} if place == "variable" else {}
+    command = '. scripts/lib.sh; uv_as_pip "$1"; printf %s "${UV_DEFAULT_INDEX:-}"'
+    found = subprocess.run(
+        ["/bin/sh", "-euc", command, "sh", str(with_pip)],
+        cwd=CHECKOUT,
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == index

@@ -75,6 +75,7 @@ def _config(pool: Pool) -> uvicorn.Config:
         interface="asgi3",
         lifespan="off",
         proxy_headers=False,
+        date_header=False,
         server_header=False,
         access_log=False,
         log_config=None,

@@ -13,8 +13,10 @@ import time
 import traceback
 import uuid
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -158,6 +160,9 @@ class _Client:
     async def _deliver(self, message: Message) -> None:
         if self._gone:
             return
+        if message["type"] == "http.response.start":
+            # Here and not by uvicorn, which would send a second one after an app's own.
+            MutableHeaders(raw=message["headers"]).setdefault("date", formatdate(usegmt=True))
         try:
             await self._send(message)
         except Exception as error:

@@ -65,6 +65,10 @@ def read_pairs(
     ``str.lower`` for headers. A null is an empty text. Raises EventError that names the invalid field.
     """
     lists = object_field(event, multi) if multi else {}
+    if not lists:
+        pairs = list(object_field(event, single).items())
+        if {type(value) for _, value in pairs} == {str}:  # as nearly always
+            return pairs
     pairs = []
     for name, values in lists.items():
         if type(values) is list:

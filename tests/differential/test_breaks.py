@@ -13,9 +13,9 @@ PATH = "a path that is encoded twice: "
 pytestmark = pytest.mark.xdist_group("starlette")
 
 
-def reports(fault: str) -> dict[str, str]:
+def reports(fault: str, target: str = "function_url") -> dict[str, str]:
     """The reports on Starlette's requests with a fault, by request and fields: `GET /: header server`."""
-    found = compare(run("starlette", REFERENCE), run("starlette", "function_url", fault), target="function_url")
+    found = compare(run("starlette", REFERENCE), run("starlette", target, fault), target=target)
     return {report.partition("\n")[0]: report for report in found}
 
 
@@ -38,3 +38,10 @@ def test_a_path_that_is_decoded_twice_is_caught() -> None:
     (report,) = [text for line, text in reports("decoded-twice").items() if line.startswith(PATH)]
     assert '    -{"name":"a b%20c+d",' in report
     assert '    +{"name":"a b c+d",' in report
+
+
+def test_a_fault_is_put_into_the_process_of_a_local_function_too() -> None:
+    assert (
+        "    local: first=1; HttpOnly; Path=/; SameSite=lax\n"
+        in (reports("lost-header", "local")["GET /redirect: header set-cookie"])
+    )

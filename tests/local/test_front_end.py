@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import anyio
 import h11
@@ -100,7 +101,7 @@ async def test_each_piece_is_a_message(capsys: pytest.CaptureFixture[str]) -> No
     exchange = Exchange(STREAM, [PRELUDE, b"one", b"two"], CLEAN)
     await exchange.run()
     assert exchange.sent == [
-        {"type": "http.response.start", "status": 200, "headers": [(b"x", b"1")]},
+        {"type": "http.response.start", "status": 200, "headers": [(b"x", b"1"), (b"date", ANY)]},
         {"type": "http.response.body", "body": b"one", "more_body": True},
         {"type": "http.response.body", "body": b"two", "more_body": True},
         {"type": "http.response.body", "body": b"", "more_body": False},
@@ -109,6 +110,14 @@ async def test_each_piece_is_a_message(capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     assert out.startswith("GET /a%20b 200 2 chunks 6 B ")
     assert err == ""
+
+
+async def test_the_date_of_an_app_stays_the_only_one() -> None:
+    own = "Sun, 06 Nov 1994 08:49:37 GMT"
+    prelude = json.dumps({"statusCode": 200, "headers": {"Date": own}}).encode() + DELIMITER
+    exchange = Exchange(STREAM, [prelude], CLEAN)
+    await exchange.run()
+    assert exchange.sent[0]["headers"] == [(b"date", own.encode())]
 
 
 ERROR = FunctionError("Function.E", {"errorMessage": "the message", "stackTrace": ["the trace"]})

@@ -28,8 +28,10 @@ __all__ = ["HOST", "Client", "LambdaClient", "SocketClient"]
 # In the Host header of each request, wherever it goes: links and redirects that an app builds agree then.
 HOST = "app.example"
 
-# How long a client waits for what a waiting app has sent, in seconds. Nothing waits for it that passes.
+# How long a client waits for what a waiting app has sent, in seconds, and once something has not come. Nothing that
+# passes waits for it.
 PATIENCE = float(os.environ.get("DIFFERENTIAL_PATIENCE", "20"))
+LITTLE_PATIENCE = min(PATIENCE, 1.0)
 
 BOUNDARY = {"content-type": "multipart/form-data; boundary=differential"}
 
@@ -48,6 +50,7 @@ class Client:
         self.recording = Recording()
         self.gate = Gatekeeper()
         self.cookies: dict[str, str] = {}
+        self.patience = PATIENCE
 
     async def get(self, path: str, **options: Any) -> Response:
         """Sends a GET; see :meth:`request`."""
@@ -94,9 +97,10 @@ class Client:
         print(reading.response.label, flush=True)  # for the log of a child that hangs
         response = reading.response
         try:
-            await asyncio.wait_for(self._send(request, reading), PATIENCE * 2)
+            await asyncio.wait_for(self._send(request, reading), self.patience * 2 + 1)
         except TimeoutError:
             response.ended = "never"
+            self.patience = LITTLE_PATIENCE
         self.gate.stand_open()
         for cookie in response.values("set-cookie"):
             for name, morsel in http.cookies.SimpleCookie(cookie).items():
@@ -130,6 +134,7 @@ class _Reading:
 
     def __init__(self, response: Response, client: Client, sees: Sequence[str]) -> None:
         self.response = response
+        self._client = client
         self._gate = client.gate
         self._marks = [] if client.buffered else list(sees)
         self._seen = b""
@@ -157,13 +162,15 @@ class _Reading:
         if not self._marks:
             return await reading
         task = asyncio.ensure_future(reading)
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+        done, _ = await asyncio.wait({task}, timeout=self._client.patience)
         if not done:
             self.withhold()
         return await task
 
     def withhold(self) -> None:
         """What was not read by now does not come while the app waits."""
+        if self._marks:
+            self._client.patience = LITTLE_PATIENCE
         self.response.withheld += self._marks
         self._marks = []
         self._gate.stand_open()

@@ -24,8 +24,8 @@ MAX_LINES = 40  # of a diff
 
 LENGTHS = ("content-length", "x-amzn-remapped-content-length")
 
-# When a cookie or a page expires, where that is a date.
-ALWAYS_VOLATILE = (r"(?i:expires)(?:=|: )\w{3}, [^;]+ GMT",)
+# The date of a response; and when a cookie or a page expires, where that is a date.
+ALWAYS_VOLATILE = (r"^(?:x-amzn-remapped-)?date: \w{3}, [^,;]+ GMT$", r"(?i:expires)(?:=|: )\w{3}, [^;]+ GMT")
 
 
 def compare(

@@ -18,8 +18,10 @@ __all__ = ["VARIABLE", "Gatekeeper", "gate", "gate_sync"]
 # Holds the port; set before the app is imported.
 VARIABLE = "DIFFERENTIAL_GATE"
 
-# How long an app waits at most, in seconds: longer than a client waits for what the app has sent.
+# How long an app waits at most, in seconds: longer than a client waits for what the app has sent. And how long once it
+# has waited in vain.
 PATIENCE = 40.0
+LITTLE_PATIENCE = 1.0
 
 
 async def gate() -> None:
@@ -78,7 +80,7 @@ class Gatekeeper:
         self._waiting.add(task)
         try:
             if not self._open:
-                await asyncio.wait_for(self._permits.acquire(), PATIENCE)
+                await asyncio.wait_for(self._permits.acquire(), LITTLE_PATIENCE if self.late else PATIENCE)
         except TimeoutError:
             self.late += 1
         finally:

@@ -35,7 +35,15 @@ async def words_source(_, info):
     yield "two"
 
 
+@subscription.source("breaks")
+async def breaks_source(_, info):
+    yield "one"
+    await gate()
+    raise ValueError("boom")
+
+
 @subscription.field("words")
+@subscription.field("breaks")
 def words(word, info):
     return word
 
@@ -43,7 +51,7 @@ def words(word, info):
 SCHEMA = """
 type Query { hello(name: String): String! broken: String }
 type Mutation { shout(text: String!): String! }
-type Subscription { words: String! }
+type Subscription { words: String! breaks: String! }
 """
 
 app = GraphQL(make_executable_schema(SCHEMA, query, mutation, subscription), http_handler=GraphQLHTTPSSEHandler())
@@ -59,3 +67,5 @@ async def requests(client: Client) -> None:
     await client.post("/graphql", json={"query": "{ nothing }"}, label="an unknown field")
     words = {"query": "subscription { words }"}
     await client.post("/graphql", json=words, headers=EVENTS, sees=["one"], label="a subscription as events")
+    breaks = {"query": "subscription { breaks }"}
+    await client.post("/graphql", json=breaks, headers=EVENTS, sees=["one"], label="a subscription that fails")

@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from tests.differential.harness import Client
+from tests.differential.harness import Client, gate
 
 REQUIRES = ["brotli-asgi", "starlette"]
 
@@ -21,12 +21,23 @@ async def page(request):
 
 
 async def pieces():
-    for number in range(20):
-        yield f"{number} " * 200
+    yield "one " * 200
+    await gate()
+    yield "two " * 200
 
 
 async def stream(request):
     return StreamingResponse(pieces(), media_type="text/plain")
+
+
+async def broken_pieces():
+    yield "one " * 200
+    await gate()
+    raise ValueError("boom")
+
+
+async def broken(request):
+    return StreamingResponse(broken_pieces(), media_type="text/plain")
 
 
 async def error(request):
@@ -37,6 +48,7 @@ app = Starlette(
     routes=[
         Route("/", page),
         Route("/stream", stream),
+        Route("/broken", broken),
         Route("/error", error),
         Route("/file", lambda request: FileResponse("static/hello.txt")),
         Mount("/static", StaticFiles(directory="static")),
@@ -50,7 +62,9 @@ async def requests(client: Client) -> None:
     await client.get("/", headers={"accept-encoding": "gzip"}, label="gzip instead")
     await client.get("/", label="neither")
     await client.head("/", headers=ACCEPT)
-    await client.get("/stream", headers=ACCEPT)
+    await client.get("/stream", headers=ACCEPT, sees=["one", "two"])
+    await client.get("/broken", headers=ACCEPT, sees=["one"])
+    await client.get("/file", headers=ACCEPT | {"range": "bytes=10-29"}, label="a range")
     await client.get("/error", headers=ACCEPT)
     await client.get("/file", headers=ACCEPT)
     await client.get("/static/app.js", headers=ACCEPT)

@@ -66,4 +66,3 @@ async def requests(client: Client) -> None:
         client.gate.reset()
         client.note("result", (await user.call_tool("slow", {}, progress_handler=on_progress)).data)
     client.note("progress", steps)
-    client.note("progress that came too late", client.gate.late)

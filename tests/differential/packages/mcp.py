@@ -71,4 +71,3 @@ async def session(client: Client, mode: str) -> None:
         result = await user.call_tool("slow", {}, progress_callback=on_progress)
         client.note(f"{mode}: result", result.model_dump(mode="json"))
     client.note(f"{mode}: progress", steps)
-    client.note(f"{mode}: progress that came too late", client.gate.late)

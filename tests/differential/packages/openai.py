@@ -60,7 +60,6 @@ async def requests(client: Client) -> None:
             words.append(part.choices[0].delta.content)
             client.gate.let_one_pass()
         client.note("words", words)
-        client.note("words that came too late", client.gate.late)
         try:
             await user.chat.completions.create(model="refused", messages=messages)
         except openai.NotFoundError as error:

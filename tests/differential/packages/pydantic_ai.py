@@ -21,6 +21,13 @@ async def words(messages, info):
     yield "two"
 
 
+async def broken_words(messages, info):
+    yield "one "
+    await gate()
+    raise ValueError("boom")
+
+
+broken = Agent(FunctionModel(stream_function=broken_words))
 agent = Agent(FunctionModel(stream_function=words))
 tester = Agent(TestModel())
 app = FastAPI()
@@ -51,6 +58,11 @@ async def chat(request: Request):
     return await VercelAIAdapter.dispatch_request(request, agent=agent)
 
 
+@app.post("/broken")
+async def broken_chat(request: Request):
+    return await VercelAIAdapter.dispatch_request(request, agent=broken)
+
+
 MESSAGE = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "hello"}]}
 
 
@@ -59,3 +71,5 @@ async def requests(client: Client) -> None:
     await client.get("/text", sees=["one"])
     await client.post("/chat", json={"id": "1", "trigger": "submit-message", "messages": [MESSAGE]}, sees=["one"])
     await client.post("/chat", json={"id": "1"}, label="an invalid message")
+    asked = {"id": "1", "trigger": "submit-message", "messages": [MESSAGE]}
+    await client.post("/broken", json=asked, sees=["one"], label="a chat that fails")

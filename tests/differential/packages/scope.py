@@ -73,10 +73,12 @@ async def requests(client: Client) -> None:
 async def show(client: Client, method: str, path: str, **options) -> None:
     response = await client.request(method, path, sees=["}"], **options)
     seen = json.loads(response.text)
-    headers = dict(seen.pop("headers"))
+    headers: dict[str, list[str]] = {}
+    for name, value in seen.pop("headers"):
+        headers.setdefault(name, []).append(value)
     for name, value in seen.items():
         client.note(f"{method} {path}: scope[{name}]", value)
-    for name, value in headers.items():
-        client.note(f"{method} {path}: request header {name}", value)
+    for name, values in headers.items():
+        client.note(f"{method} {path}: request header {name}", ", ".join(values))
     client.recording.responses.remove(response)  # in the notes, key by key
     client.note(f"{method} {path}: outcome", [response.status, response.ended, response.arrived])

@@ -25,6 +25,16 @@ async def index(request: Request) -> Response:
     return PlainTextResponse("hello", headers={"x-name": "ünïcode"})
 
 
+async def of_a_server(request: Request) -> Response:
+    """Headers that servers write too, or gateways rename."""
+    own = {"date": "Sun, 06 Nov 1994 08:49:37 GMT", "server": "mine", "www-authenticate": "Basic"}
+    return PlainTextResponse("sized", 401, headers=own)
+
+
+async def sized(request: Request) -> Response:
+    return StreamingResponse(pieces(), headers={"content-length": "11"}, media_type="text/plain")
+
+
 async def item(request: Request) -> Response:
     return JSONResponse(
         {
@@ -91,6 +101,8 @@ async def relative(request: Request) -> Response:
 app = Starlette(
     routes=[
         Route("/", index),
+        Route("/of-a-server", of_a_server),
+        Route("/sized", sized),
         Route("/items/{name}", item),
         Route("/stream", stream),
         Route("/error", error),
@@ -109,6 +121,8 @@ app = Starlette(
 
 async def requests(client: Client) -> None:
     await standard(client)
+    await client.get("/of-a-server")
+    await client.get("/sized", sees=["one", "two"], label="a stream with a length")
     await client.get("/relative")
     page = await client.get("/static/app.js")
     await client.get("/static/app.js", headers={"if-none-match": page.header("etag") or ""}, label="not modified")

@@ -44,6 +44,12 @@ class Subscription:
         yield "two"
 
     @strawberry.subscription
+    async def broken(self) -> AsyncGenerator[str, None]:
+        yield "one"
+        await gate()
+        raise ValueError("boom")
+
+    @strawberry.subscription
     async def forever(self) -> AsyncGenerator[str, None]:
         yield "one"
         await asyncio.Event().wait()
@@ -76,6 +82,8 @@ async def requests(client: Client) -> None:
     words = {"query": "subscription { words }"}
     await client.post("/graphql", json=words, headers=EVENTS, sees=["one"], label="a subscription as events")
     await client.post("/graphql", json=words, headers=PARTS, sees=["one"], label="a subscription in parts")
+    broken = {"query": "subscription { broken }"}
+    await client.post("/graphql", json=broken, headers=EVENTS, sees=["one"], label="a subscription that fails")
 
 
 async def at_the_deadline(client: Client) -> None:
