@@ -13,7 +13,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["CALLS", "DONE", "Prelude", "Sink", "SinkState", "SinkStateError"]
+__all__ = ["CALLS", "Prelude", "Sink", "SinkState", "SinkStateError"]
 
 
 DELIMITER = bytes(8)
@@ -96,16 +96,6 @@ CALLS: dict[tuple[SinkState, str], SinkState] = {
 
 class SinkStateError(RuntimeError):
     """Raised when a sink is called out of turn: a fault of the caller in this package, not of an app."""
-
-
-class _Done:
-    """Nothing to wait for: cheaper than a coroutine that waits for nothing."""
-
-    def __await__(self) -> Generator[None]:
-        return iter(())  # type: ignore[return-value]  # as good as a generator to who awaits it
-
-
-DONE = _Done()
 
 
 class Sink:
