@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import DeadlineExceeded, StatusError
-from asgi_stream.foreign import get, type_name
+from asgi_stream.foreign import get, of_type, text, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -60,6 +60,7 @@ class AccessRecord:
         self._bytes = 0
         self._end = "whole"
         self._error: str | None = None
+        self._is_written = False
 
     def watch(self, responder: StreamingResponder) -> None:
         """Counts what a streamed response sends from now on."""
@@ -95,20 +96,31 @@ class AccessRecord:
     def fail(self, error: BaseException) -> None:
         """The invocation has failed with ``error``."""
         self._error = type_name(error)[:MAX_TEXT]
-        self._end = "deadline" if isinstance(error, DeadlineExceeded) else "error"
+        self._end = "deadline" if of_type(error, DeadlineExceeded) else "error"
 
     def close(self) -> None:
         """The deadline has closed an event stream, which is not a failure."""
         self._end = "deadline"
 
+    def abandon(self, error: BaseException | None) -> None:
+        """The invocation ends with ``error``, None for an event stream that was left open, and its app goes on."""
+        if error is None:
+            self.close()
+        else:
+            self.fail(error)
+        self.write()
+
     def write(self, error_status: int = 0) -> None:
-        """Writes the record; ``error_status`` is a status that counts as an error, else 0. Raises nothing."""
+        """Writes the record, once; ``error_status`` is a status that counts as an error, else 0. Raises nothing."""
+        if self._is_written:
+            return
+        self._is_written = True
         if error_status and self._error is None:
             self._error, self._end = StatusError.__name__, "error"
-        text = _encode(self._fields())
+        record = _encode(self._fields())
         for stream in (sys.stdout, sys.stderr):
             try:
-                stream.write(text + "\n")
+                stream.write(record + "\n")
                 stream.flush()
             except BaseException:  # noqa: S112 - there is nowhere to log it
                 continue  # the app has closed or replaced it
@@ -116,8 +128,7 @@ class AccessRecord:
 
     def _fields(self) -> dict[str, object]:
         now = time.perf_counter()
-        # Starlette and FastAPI leave the route there; its path is a template, such as /items/{id}.
-        route = _text(get(self._scope.get("route"), "path"))
+        route = _route(self._scope)
         fields: dict[str, object] = {
             "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "level": "INFO",
@@ -161,6 +172,34 @@ class AccessRecord:
                 "ColdStarts": int(self._cold_start),
             }
         return {name: value for name, value in fields.items() if value is not None}
+
+
+def _route(scope: Mapping[str, Any]) -> str | None:
+    """The template of the route that Starlette or FastAPI has chosen, such as ``/items/{id}``, below its mounts."""
+    route = scope.get("route")
+    template = get(route, "path")
+    # Newer versions of FastAPI keep the prefix of a router that is included apart from its routes.
+    fastapi = scope.get("fastapi")
+    included = fastapi.get("effective_route_context") if type(fastapi) is dict else None
+    if included is not None and get(included, "original_route") is route:
+        template = get(included, "path")
+    if get(route, "routes") is not None:
+        template = ""  # a mount, whose path is in the root path
+    if type(template) is not str:
+        return None
+    outer, root_path = scope.get("app_root_path"), scope.get("root_path")
+    if type(outer) is str and type(root_path) is str and root_path.startswith(outer):
+        template = _mount(root_path[len(outer) :], template, scope.get("path_params")) + template
+    return template[:MAX_TEXT]
+
+
+def _mount(path: str, template: str, parameters: object) -> str:
+    """The path of the mounts, parameters by their names, not their values: CloudWatch bills each route."""
+    if type(parameters) is dict:
+        for name, value in parameters.items():
+            if type(name) is str and f"{{{name}}}" not in template and f"{{{name}:" not in template:
+                path = f"{path}/".replace(f"/{text(value)}/", f"/{{{name}}}/", 1)[:-1]
+    return path
 
 
 def _milliseconds(seconds: float | None) -> float | None:

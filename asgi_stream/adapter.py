@@ -296,7 +296,7 @@ class StreamingAdapter:
             request,
             state,
             root_path=self.config.root_path,
-            base_path=self.config.api_gateway_base_path,
+            base_path="" if source.name == NOT_HTTP else self.config.api_gateway_base_path,
             strip=self.config.stage == "strip" or names_its_root_path(self.app),
             custom_domain_stage=self.config.custom_domain_stage,
         )
@@ -324,6 +324,8 @@ class StreamingAdapter:
             return
         buffered = BufferedResponder(self.config, source, event, sink)
         sink.watcher = cycle = HttpCycle(request.method, request.body, buffered)
+        if record is not None:
+            cycle.on_abandoned = record.abandon
         try:
             await cycle.run(self.app, scope)
         except BaseException as error:
@@ -359,6 +361,7 @@ class StreamingAdapter:
         """Runs the app for a response that has an access record or that is kept alive."""
         if record is not None:
             record.watch(responder)
+            cycle.on_abandoned = record.abandon
         keep_alive = None
         if (seconds := self.config.event_stream_keep_alive) is not None:
             from asgi_stream.keep_alive import KeepAlive
@@ -408,7 +411,7 @@ class StreamingAdapter:
         """
         from asgi_stream.calls import running_calls
 
-        if (calls := running_calls()) is not None:
+        if (calls := running_calls(context)) is not None:
             return calls.answer(self, event, context)
         from asgi_stream.managed import call
 

@@ -17,16 +17,19 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_stream.errors import HandlerError
-from asgi_stream.foreign import log, of_type
+from asgi_stream.foreign import cancel, log, of_type
 from asgi_stream.sinks import Sink, SinkState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from concurrent.futures import Future
 
     from asgi_stream.asgi import ASGIApp
     from asgi_stream.asgi.lifespan import Lifespans
     from asgi_stream.config import Config
     from asgi_stream.sinks import Prelude
+
+    _Attempt = tuple[Any, BaseException | None]
 
     class Adapter(Protocol):
         """What a call needs of a :class:`~asgi_stream.adapter.StreamingAdapter`, which imports this module."""
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
         ) -> None: ...
 
 
-__all__ = ["Calls", "Environment", "answer_whole", "running_calls"]
+__all__ = ["Calls", "Environment", "answer_whole", "in_a_loop", "running_calls"]
 
 OVER = "the invocation is over: an adapter that is called now can answer nothing"
 NEVER_AWAITED = (
@@ -60,11 +63,26 @@ CHANGED = (
 )
 
 _current: contextvars.ContextVar[Calls | None] = contextvars.ContextVar("asgi_stream_calls", default=None)
+# Those of running invocations, by the id of their Lambda context: threads that a function makes itself (Thread,
+# ThreadPoolExecutor, run_in_executor) do not have its context variables.
+_by_context: dict[int, Calls] = {}
 
 
-def running_calls() -> Calls | None:
-    """Returns the calls of the invocation that runs this code, None outside of functions that our runtime runs."""
-    return _current.get()
+def running_calls(context: object) -> Calls | None:
+    """Returns the calls of the invocation that runs this code, None outside of functions that our runtime runs.
+
+    ``context`` is the Lambda context that an adapter is called with.
+    """
+    return _current.get() or _by_context.get(id(context))
+
+
+def in_a_loop() -> bool:
+    """True where an event loop runs this code."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class AnswerSink(Sink):
@@ -161,15 +179,15 @@ class Environment:
 class Calls:
     """The calls of adapters in one invocation, whose task makes this object and closes it.
 
-    ``sink`` is where the first call that streams writes its response; None if no call can.
+    ``sink`` is where the first call that streams writes its response; None if no call can. ``context`` is the
+    invocation's Lambda context.
     """
 
-    def __init__(self, environment: Environment, sink: Sink | None) -> None:
+    def __init__(self, environment: Environment, sink: Sink | None, context: object) -> None:
         self._environment = environment
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._thread = threading.get_ident()
         self._lock = threading.Lock()
         self._closed = False
         self._coroutines: list[Coroutine[Any, Any, Any]] = []  # that calls in the event loop have returned
@@ -177,51 +195,79 @@ class Calls:
         self._streams = False  # a call has taken the sink
         self._prelude: Prelude | None = None
         self._failure: BaseException | None = None
+        self._variables = contextvars.copy_context()
         self._token = _current.set(self)
+        self._context = context  # kept, so that no other object gets its id
+        if context is not None:
+            _by_context[id(context)] = self
 
     def answer(self, adapter: Adapter, event: Any, context: Any) -> Any:
-        """What a call returns: the answer, or in the event loop's thread a coroutine that returns it.
+        """What a call returns: the answer, or where an event loop runs a coroutine that returns it.
 
         Raises HandlerError after the end of the invocation, and what the app raises.
         """
-        if threading.get_ident() != self._thread:
-            return self._wait(adapter, event, context)
+        if not in_a_loop():
+            return _result_of(self._submit(adapter, event, context)[0].result())
         if self._closed:
             raise HandlerError(OVER)
-        coroutine = self._run(adapter, event, context)
+        coroutine = self._in_any_loop(adapter, event, context)
         self._coroutines.append(coroutine)
         return coroutine
 
-    def _wait(self, adapter: Adapter, event: Any, context: Any) -> Any:
+    async def _in_any_loop(self, adapter: Adapter, event: Any, context: Any) -> Any:
+        if asyncio.get_running_loop() is self._loop:
+            return await self._run(adapter, event, context)
+        # A loop of the function's own, as asyncio.run makes it.
+        future, cancel = self._submit(adapter, event, context)
+        try:
+            return _result_of(await asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            self._loop.call_soon_threadsafe(cancel)
+            raise
+        finally:
+            del future  # its error refers to this frame
+
+    def _submit(self, adapter: Adapter, event: Any, context: Any) -> tuple[Future[_Attempt], Callable[[], None]]:
+        """Lets a call run in the runtime's event loop; returns its future, and what cancels the call there."""
         from concurrent.futures import Future
 
-        future: Future[tuple[Any, BaseException | None]] = Future()
+        future: Future[_Attempt] = Future()
+        future.set_running_or_notify_cancel()  # only its task can be cancelled
+        running: list[asyncio.Task[_Attempt]] = []
 
         def start() -> None:  # in the context of the thread, which the app gets by it
             # Not by the loop: the app may have set a task factory.
             task = asyncio.Task(self._attempt(adapter, event, context), loop=self._loop)
+            running.append(task)
             self._tasks.add(task)
             task.add_done_callback(end)
 
-        def end(task: asyncio.Task[tuple[Any, BaseException | None]]) -> None:
+        def end(task: asyncio.Task[_Attempt]) -> None:
             self._tasks.discard(task)
             future.set_result((None, asyncio.CancelledError()) if task.cancelled() else task.result())
+
+        def cancel() -> None:
+            for task in running:
+                task.cancel()
 
         with self._lock:
             if self._closed:
                 raise HandlerError(OVER)
-            self._loop.call_soon_threadsafe(start)
-        answer, error = future.result()
-        if error is None:
-            return answer
-        try:
-            if of_type(error, asyncio.CancelledError):
-                raise HandlerError("the invocation was cancelled while the app ran") from error
-            raise error
-        finally:
-            del error  # it refers to this frame
+            self._loop.call_soon_threadsafe(start, context=self._variables_of_thread())
+        return future, cancel
 
-    async def _attempt(self, adapter: Adapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
+    def _variables_of_thread(self) -> contextvars.Context:
+        """The context variables of this thread, in a thread that the function has made over the invocation's own."""
+        variables = contextvars.copy_context()
+        if _current in variables:
+            return variables
+        merged = self._variables.copy()
+        merged.run(_current.set, self)
+        for variable, value in variables.items():
+            merged.run(variable.set, value)
+        return merged
+
+    async def _attempt(self, adapter: Adapter, event: Any, context: Any) -> _Attempt:
         # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would end the event loop.
         try:
             return await self._run(adapter, event, context), None
@@ -272,7 +318,7 @@ class Calls:
         await asyncio.sleep(0)  # what was called before that has its task now
         tasks = list(self._tasks)
         for task in tasks:
-            task.cancel()
+            cancel(task)
         if tasks:
             await asyncio.wait(tasks)
         return bool(tasks)
@@ -287,9 +333,9 @@ class Calls:
 
         Raises what a streamed response has failed with, and HandlerError for a call that was never awaited.
         """
-        forgotten = [
-            coroutine for coroutine in self._coroutines if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
-        ]
+        if self._not_begun():
+            await asyncio.sleep(0)  # a task that the function has just made of its call begins now
+        forgotten = self._not_begun()
         for coroutine in forgotten:
             coroutine.close()
         while self._tasks:
@@ -302,13 +348,32 @@ class Calls:
             self._environment.warn()
         return self._streams
 
+    def _not_begun(self) -> list[Coroutine[Any, Any, Any]]:
+        return [
+            coroutine for coroutine in self._coroutines if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+        ]
+
     def close(self) -> None:
         """The invocation has ended: later calls raise HandlerError."""
         with self._lock:
             self._closed = True
         self._coroutines.clear()
         self._failure = None  # its traceback refers to the frames of this invocation
+        if _by_context.get(id(self._context)) is self:
+            del _by_context[id(self._context)]
         _current.reset(self._token)
+
+
+def _result_of(attempt: _Attempt) -> Any:
+    answer, error = attempt
+    if error is None:
+        return answer
+    try:
+        if of_type(error, asyncio.CancelledError):
+            raise HandlerError("the invocation was cancelled while the app ran") from error
+        raise error
+    finally:
+        del error, attempt  # it refers to this frame
 
 
 def _is_same(result: object, prelude: Prelude | None) -> bool:

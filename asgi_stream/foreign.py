@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 __all__ = [
+    "cancel",
     "cause_of",
     "context_of",
     "error_lines",
@@ -137,6 +138,12 @@ def get(value: object, name: str, default: Any = None) -> Any:
         return getattr(value, name, default)
     except BaseException:
         return default
+
+
+def cancel(task: Any) -> None:
+    """Cancels a task. Its class may be the app's own, and so may be that of what it awaits, which is cancelled too."""
+    with contextlib.suppress(BaseException):
+        task.cancel()
 
 
 # Exceptions

@@ -60,9 +60,9 @@ class KeepAlive:
             self._timer = None
 
     def _watched_put(self, data: Buffer) -> Awaitable[None] | None:
-        if data:
+        if data:  # an empty message sends nothing
             self._tail = (self._tail + bytes(data[-MAX_END:]))[-MAX_END:]
-        self._last = self._loop.time()
+            self._last = self._loop.time()
         sending = self._put(data)
         return None if sending is None else self._wait(sending)
 
@@ -81,7 +81,8 @@ class KeepAlive:
         if idle >= self._seconds and not self._blocked and self._tail.endswith(EVENT_ENDS):
             self._last = self._loop.time()
             if (sending := self._put(COMMENT)) is not None:
-                self._task = self._loop.create_task(self._finish(sending))
+                # Not by the loop: the app may have set a task factory.
+                self._task = asyncio.Task(self._finish(sending), loop=self._loop)
         # Inside an event nothing may be sent: the next look is one interval later.
         left = self._last + self._seconds - self._loop.time()
         self._timer = self._loop.call_later(left if left > 0 else self._seconds, self._wake)

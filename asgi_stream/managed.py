@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextvars
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from asgi_stream.asgi.lifespan import MAX_LATE_APPS, TOO_MANY_APPS, Lifespan
-from asgi_stream.calls import answer_whole
-from asgi_stream.foreign import log
+from asgi_stream.calls import answer_whole, in_a_loop
+from asgi_stream.foreign import cancel, log
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -87,8 +86,8 @@ class _ManagedLoop:
             lifespan = Lifespan(self.app, mode)
             await lifespan.startup()
             self._lifespan = lifespan
-        # A task, so that context variables do not leak from one call to the next.
-        return await self._loop.create_task(self._attempt(adapter, event, context))
+        # A task, so that context variables do not leak from one call to the next. Not by the loop, as in `_run`.
+        return await asyncio.Task(self._attempt(adapter, event, context), loop=self._loop)
 
     async def _attempt(self, adapter: Adapter, event: Any, context: Any) -> tuple[Any, BaseException | None]:
         # Returned, not raised: SystemExit and KeyboardInterrupt leaving a task would break the event loop.
@@ -106,15 +105,19 @@ class _ManagedLoop:
         self.closed = True
         try:
             if self._lifespan is not None:
-                self._run(asyncio.wait_for(self._lifespan.shutdown(), LAST_GRACE if at_exit else None))
+                self._run(self._shut_down(self._lifespan, LAST_GRACE if at_exit else None))
         finally:
             self._run(self._leave_nothing_behind(at_exit))
             self._loop.close()
 
+    async def _shut_down(self, lifespan: Lifespan, limit: float | None) -> None:
+        async with asyncio.timeout(limit):
+            await lifespan.shutdown()
+
     async def _leave_nothing_behind(self, at_exit: bool) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
-            task.cancel()
+            cancel(task)
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE)
         await self._loop.shutdown_asyncgens()
@@ -122,20 +125,12 @@ class _ManagedLoop:
             await self._loop.shutdown_default_executor()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if not _in_a_loop():
-            return self._loop.run_until_complete(work)
+        task = asyncio.Task(work, loop=self._loop)  # not by the loop: the app may have set a task factory
+        if not in_a_loop():
+            return self._loop.run_until_complete(task)
         # In a notebook this thread runs a loop already; ours then runs in another while this one waits.
-        variables = contextvars.copy_context()
         with ThreadPoolExecutor(1, thread_name_prefix="asgi-stream") as threads:
-            return threads.submit(variables.run, self._loop.run_until_complete, work).result()
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+            return threads.submit(self._loop.run_until_complete, task).result()
 
 
 _loops: dict[int, _ManagedLoop] = {}

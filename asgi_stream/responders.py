@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import AnswerTooLarge
@@ -22,6 +23,39 @@ __all__ = ["BufferedResponder", "StreamingResponder"]
 
 # One chunk of a file, in bytes: what is in memory of it at a time.
 FILE_CHUNK = 256 * 1024
+
+
+class _File:
+    """A file that threads read, one after another."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: BufferedReader | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def read(self, size: int) -> bytes:
+        """Returns what there is, ``size`` bytes at most. Raises OSError."""
+        try:
+            with self._lock:
+                if self._closed:
+                    return b""
+                if self._file is None:
+                    self._file = open(self._path, "rb")  # noqa: SIM115 - closed below
+                return self._file.read(size)
+        finally:
+            if self._closed:
+                self.close()
+
+    def close(self) -> None:
+        """Closes the file and waits for nothing: a thread that is reading, perhaps for ever, closes it itself."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._file is not None:
+                    self._file.close()
+            finally:
+                self._lock.release()
 
 
 class _Responder:
@@ -58,8 +92,9 @@ class _Responder:
         Raises OSError for a file that cannot be read or is shorter than promised.
         """
         loop = asyncio.get_running_loop()
-        file: BufferedReader = await loop.run_in_executor(None, open, path, "rb")
+        file = _File(path)
         try:
+            await loop.run_in_executor(None, file.read, 0)  # which opens it
             left = length
             while left is None or left > 0:
                 size = FILE_CHUNK if left is None else min(FILE_CHUNK, left)

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
             """No time is left: the response can no longer end well."""
             ...
 
+        def abandon(self) -> None:
+            """The invocation ends without its handler, which does not end when it is cancelled."""
+            ...
+
 
 __all__ = ["CALLS", "Prelude", "Sink", "SinkState", "SinkStateError"]
 

@@ -8,8 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import StreamingResponse
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from asgi_stream import StreamingAdapter, access_log
 from asgi_stream.testing import alb_event
@@ -110,6 +112,92 @@ async def test_the_deadline(capsys: pytest.CaptureFixture[str], time_runs_out: C
     assert (record["end"], record["errorType"], record["chunks"]) == ("deadline", "DeadlineExceeded", 1)
 
 
+@pytest.mark.parametrize(
+    ("event", "content_type", "error"),
+    [
+        (function_url_event(), b"text/plain", "DeadlineExceeded"),
+        (function_url_event(), b"text/event-stream", None),
+        (alb_event(), b"text/plain", "DeadlineExceeded"),
+    ],
+    ids=["streamed", "left open", "buffered"],
+)
+async def test_an_app_that_goes_on_after_its_deadline(
+    event: Any,
+    content_type: bytes,
+    error: str | None,
+    capsys: pytest.CaptureFixture[str],
+    time_runs_out: Callable[[], None],
+    steps: list[tuple[float, Callable[[], None]]],
+) -> None:
+    """Its record is written when it is abandoned, and not again when it returns."""
+    go_on = asyncio.Event()
+    returned = asyncio.Event()
+
+    async def stubborn(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        asyncio.get_running_loop().call_soon(time_runs_out)
+        while not go_on.is_set():
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                asyncio.get_running_loop().call_soon(steps[-1][1])  # it is given up
+        returned.set()
+
+    due = str(int((time.time() + 3600) * 1000))
+    adapter = StreamingAdapter(stubborn, lifespan="off", access_log="json")
+    try:
+        (record,) = await recorded(capsys, event, adapter=adapter, Lambda_Runtime_Deadline_Ms=due)
+        assert (record["end"], record.get("errorType")) == ("deadline", error)
+    finally:
+        go_on.set()
+        await returned.wait()
+    await asyncio.sleep(0)
+    assert records(capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/shops/3", "/v1/shops/{number}"),
+        ("/v2/shops/3", "/v2/shops/{number}"),
+        ("/1/items/1", "/1/items/{number}"),
+        ("/of/acme/v1/shops/3", "/of/{owner}/v1/shops/{number}"),
+        ("/of/7/items/7", "/of/{owner}/items/{number}"),
+    ],
+)
+async def test_the_route_of_routers_and_mounts(path: str, route: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Routes that differ in their prefix are different ones, and no value of a parameter makes one of its own."""
+    router = APIRouter(prefix="/shops")
+
+    @router.get("/{number}")
+    async def shop(number: int) -> int:
+        return number
+
+    inner, outer = FastAPI(), FastAPI()
+    inner.get("/items/{number}")(shop)
+    for included_by in (inner, outer):
+        included_by.include_router(router, prefix="/v1")
+        included_by.include_router(router, prefix="/v2")
+    outer.mount("/1", inner)
+    outer.mount("/of/{owner}", inner)
+    (record,) = await recorded(
+        capsys, function_url_event(path=path), adapter=StreamingAdapter(outer, access_log="json")
+    )
+    assert (record["status"], record["route"]) == (200, route)
+
+
+async def test_the_route_of_a_mount(capsys: pytest.CaptureFixture[str]) -> None:
+    async def files(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    site = Starlette(routes=[Mount("/static/{folder}", files)])
+    event = function_url_event(path="/static/css/a.css")
+    (record,) = await recorded(capsys, event, adapter=StreamingAdapter(site, access_log="json"))
+    assert record["route"] == "/static/{folder}"
+
+
 async def test_buffered_answers(capsys: pytest.CaptureFixture[str]) -> None:
     good, failed = await recorded(capsys, alb_event(target="/items/1"), alb_event(target="/raises"))
     assert (good["status"], good["chunks"], good["bytes"], good["end"]) == (200, 1, 8, "whole")
@@ -173,7 +261,8 @@ class Hostile:
 
 async def test_objects_of_others_break_no_record(capsys: pytest.CaptureFixture[str]) -> None:
     async def bare(scope: Any, receive: Any, send: Any) -> None:
-        scope["route"] = Hostile()
+        scope["route"] = scope["app_root_path"] = scope["root_path"] = Hostile()
+        scope["fastapi"] = {"effective_route_context": Hostile()}
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"ok"})
 

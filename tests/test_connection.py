@@ -149,6 +149,19 @@ async def test_an_early_reply_wakes_a_blocked_writer() -> None:
     assert (await connection.request(NEXT)).status == 202
 
 
+async def test_after_a_refusal_the_next_request_has_a_connection_of_its_own() -> None:
+    """The server may have replied before it had read the body, of which all has gone, and may never read on."""
+    stream, new = MemoryStream(), MemoryStream()
+    connection = connection_to(stream, new)
+    await begin(connection, RESPONSE)
+    stream.say(TOO_LARGE)
+    await connection.send((b"x" * 5_000,), last=True)
+    assert (await connection.reply()).status == 413
+    new.say(OK)
+    assert (await connection.request(NEXT)).status == 202
+    assert stream.closed
+
+
 async def test_a_reply_that_came_before_the_reset_is_found() -> None:
     stream = MemoryStream()
     connection = connection_to(stream)

@@ -735,6 +735,46 @@ async def test_an_event_stream_that_does_not_end_when_it_is_cancelled_is_closed_
         assert outcome.error_type == "DeadlineExceeded"
 
 
+class Refuses(asyncio.Future[None]):
+    def cancel(self, msg: object = None) -> bool:
+        raise RuntimeError("it cannot be cancelled")
+
+
+class Exits(asyncio.Future[None]):
+    def cancel(self, msg: object = None) -> bool:
+        raise SystemExit
+
+
+class TakesNoMessage(asyncio.Future[None]):
+    """As futures were before Python 3.9."""
+
+    def cancel(self) -> bool:  # type: ignore[override]
+        return super().cancel()
+
+
+@pytest.mark.parametrize("kind", [Refuses, Exits, TakesNoMessage])
+@pytest.mark.parametrize("headers", [EVENTS, CSV], ids=["events", "csv"])
+async def test_an_app_that_awaits_what_cannot_be_cancelled(
+    deadline: Deadline, run: Run, kind: Any, headers: Headers
+) -> None:
+    awaited = kind()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start(headers))
+        await send(part())
+        for _ in range(3):
+            asyncio.get_running_loop().call_soon(deadline.comes_now)
+        await awaited
+
+    outcome = await run(app)
+    awaited.set_result(None)
+    await asyncio.sleep(0)
+    assert outcome.content == b"data: 1\n\n"
+    assert outcome.error_type == (None if headers is EVENTS else "DeadlineExceeded")
+    assert "it is left to itself\n" in outcome.log
+    assert outcome.log.endswith(CLOSED) is (headers is EVENTS)
+
+
 async def test_an_event_stream_that_has_failed_and_does_not_end_is_an_error(deadline: Deadline, run: Run) -> None:
     release = asyncio.Event()
 

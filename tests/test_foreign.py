@@ -120,14 +120,6 @@ def test_a_position_that_is_not_in_the_code() -> None:
     assert printed(error).endswith("ValueError: told\n")
 
 
-@UNTRACED
-def test_a_line_number_that_there_is_not() -> None:
-    error = ValueError("told").with_traceback(types.TracebackType(None, sys._getframe(), 1 << 20, -1))
-    assert foreign.get(error.__traceback__, "tb_lineno", 7) is None
-    first = sys._getframe().f_code.co_firstlineno
-    assert f"line {first}, in test_a_line_number_that_there_is_not\n" in printed(error)
-
-
 class Name(str):
     """A text that cannot be asked for anything."""
 
@@ -144,6 +136,14 @@ def frame_of(**changes: Any) -> types.FrameType:
         yield
 
     return types.FunctionType(generate.__code__.replace(**changes), {})().gi_frame  # type: ignore[no-any-return]
+
+
+@UNTRACED
+def test_a_line_number_that_there_is_not() -> None:
+    frame = frame_of(co_filename="app.py", co_firstlineno=3)
+    error = ValueError("told").with_traceback(types.TracebackType(None, frame, 1 << 20, -1))
+    assert foreign.get(error.__traceback__, "tb_lineno", 7) is None
+    assert "line 3, in generate\n" in printed(error)
 
 
 @UNTRACED

@@ -115,7 +115,8 @@ async def test_a_platform_that_went_away_meanwhile_ends_the_process_at_once() ->
         code, output = await running.end()
         assert code == 1
         assert "The runtime ends: no next invocation: no reply from the Runtime API" in output
-        assert output.endswith("shutdown\n")
+        # Not always the last line: the extension asks again meanwhile, and may log that it was refused.
+        assert "shutdown" in output.splitlines()
 
 
 # Clocks of our own

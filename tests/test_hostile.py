@@ -23,7 +23,9 @@ from asgi_stream import Prelude, StreamingAdapter, pipeline, streaming_handler
 from asgi_stream.recognise import as_handler
 from asgi_stream.runtime import bootstrap, logs
 from asgi_stream.runtime.connection import Connection
+from asgi_stream.runtime.deadline import BlockWatch
 from asgi_stream.runtime.loop import Runtime
+from asgi_stream.sources import function_url
 from asgi_stream.testing import LambdaRefused, LambdaTransport, SyncLambdaTransport, exchange
 from tests.support.events import function_url_event
 from tests.support.hostile import (
@@ -44,6 +46,14 @@ if TYPE_CHECKING:
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_the_watch() -> Iterator[None]:
+    """Each runtime would leave a thread that sleeps until the deadline."""
+    with mock.patch.object(BlockWatch, "add"):
+        yield
+
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200}
 PAGE = b"Internal Server Error"
@@ -80,8 +90,13 @@ def _outcome(answer: Received) -> Outcome:
 EVENTS = (function_url_event(path="/bad"), function_url_event(path="/good"))
 
 
-async def default_mode(handler: Any, **fields: str) -> Outcome:
-    api = FakeRuntimeApi(*EVENTS, headers=fields)
+def _fields() -> dict[str, str]:
+    """Lambda sends a deadline with each event."""
+    return {"Lambda-Runtime-Deadline-Ms": str(int((time.time() + 3600) * 1000))}
+
+
+async def default_mode(handler: Any) -> Outcome:
+    api = FakeRuntimeApi(*EVENTS, headers=_fields())
     bad, good = (await serve(as_handler(handler), api=api)).answers
     assert _outcome(good) == Outcome(b"good")
     return _outcome(bad)
@@ -100,7 +115,7 @@ class Slot(FakeRuntimeApi):
             self.over.set()
 
 
-async def managed_instances(handler: Any, **fields: str) -> Outcome:
+async def managed_instances(handler: Any) -> Outcome:
     """Beside a stream of another slot, which goes on."""
     handler = as_handler(handler)
     begun, goes_on = asyncio.Event(), asyncio.Event()
@@ -118,7 +133,7 @@ async def managed_instances(handler: Any, **fields: str) -> Outcome:
             await goes_on.wait()
             return await sink.end(b"two")  # type: ignore[no-any-return]
 
-    healthy, other = Slot(function_url_event(path="/healthy")), Slot(*EVENTS, headers=fields)
+    healthy, other = Slot(function_url_event(path="/healthy")), Slot(*EVENTS, headers=_fields())
     connections = [Connection("host:1", connects_to(api)) for api in (healthy, other)]
     ends = [asyncio.ensure_future(api.over.wait()) for api in (other, healthy)]
     serving = asyncio.ensure_future(Runtime(Both(), *connections, managed_instances=True).serve())
@@ -173,6 +188,11 @@ async def called_by_a_function(handler: Any) -> Outcome:
     return await default_mode(function)
 
 
+async def with_a_record(handler: Any) -> Outcome:
+    """In default mode, by an adapter that watches what its app sends."""
+    return await default_mode(adapter(handler.app, access_log="json", event_stream_keep_alive=60))
+
+
 RUNS: dict[str, Callable[[Any], Awaitable[Outcome]]] = {
     "default": default_mode,
     "Managed Instances": managed_instances,
@@ -186,14 +206,19 @@ def run(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.fixture(params=[*RUNS.values(), called_by_a_function], ids=[*RUNS, "called by a function"])
+@pytest.fixture(
+    params=[*RUNS.values(), called_by_a_function, with_a_record],
+    ids=[*RUNS, "called by a function", "with a record"],
+)
 def run_adapter(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def adapter(bad: App, **options: Any) -> StreamingAdapter:
+def adapter(bad: App, starts: App | None = None, **options: Any) -> StreamingAdapter:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] == "/good":
+        if starts is not None and scope["type"] == "lifespan":
+            await starts(scope, receive, send)
+        elif scope["path"] == "/good":
             await send(START)
             await send({"type": "http.response.body", "body": b"good"})
         else:
@@ -338,6 +363,24 @@ async def test_an_error_after_the_end(name: str, capsys: pytest.CaptureFixture[s
     log = capsys.readouterr().err
     assert "Failed after the response had ended; Lambda counts no error\n" in log
     assert "Hostile" in log
+
+
+@UNTRACED
+@pytest.mark.parametrize("name", ERRORS)
+async def test_an_error_of_an_event_source(name: str) -> None:
+    """Of the user's own, when the app sends its start."""
+
+    def to_prelude(status: int, headers: Any) -> Prelude:
+        if status == 201:
+            error = ERRORS[name]()
+            raise error
+        return Prelude(status, {})
+
+    async def bad(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "status": 201})
+
+    source = types.SimpleNamespace(**{**vars(function_url), "name": "own", "to_prelude": to_prelude})
+    assert (await default_mode(adapter(bad, event_sources=[source])))[:2] == (PAGE, "Hostile")
 
 
 @pytest.mark.parametrize("name", ["__str__ raises SystemExit", "a subclass of SystemExit", "an illegal position"])
@@ -822,12 +865,43 @@ async def test_where_an_app_waits_at_its_deadline(
         asyncio.get_running_loop().call_soon(time_runs_out)
         await Compiled(frame, awaited)
 
-    due = str(int((time.time() + 3600) * 1000))
-    outcome = await run(adapter(bad), Lambda_Runtime_Deadline_Ms=due)
+    outcome = await run(adapter(bad))
     assert outcome[:2] == (b"some", "DeadlineExceeded")
     (record,) = [text for text in logged if "it was waiting here" in text]
     places = [record.index(place) for place in (", in bad\n", *told)]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("run", [default_mode, managed_instances])
+@pytest.mark.parametrize("raised", [ValueError, SystemExit])
+async def test_a_task_of_a_class_of_the_apps_own_at_its_deadline(
+    run: Any, raised: type[BaseException], time_runs_out: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(logs._own, "_output", types.SimpleNamespace(write=lambda text, *_: logged.append(text)))
+
+    class Odd(asyncio.Task[Any]):
+        __bool__ = get_coro = _raise(raised)
+
+        def cancel(self, msg: Any = None) -> bool:
+            super().cancel()
+            raise raised
+
+    async def bad(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send(part(b"some"))
+        asyncio.get_running_loop().call_soon(time_runs_out)
+        await asyncio.Event().wait()
+
+    handler = adapter(bad)
+
+    async def function(event: Any, context: Any) -> Any:
+        return await Odd(handler(event, context), loop=asyncio.get_running_loop())
+
+    outcome = await run(function)
+    assert outcome[:2] == (b"some", "DeadlineExceeded")
+    (record,) = [text for text in logged if "it was waiting here" in text]
+    assert UNREADABLE.replace("Compiled", "Odd").format(raised.__name__) in record
 
 
 # What a handler is
@@ -876,8 +950,7 @@ def test_attributes_of_a_handler(name: str, how: str, what: object) -> None:
     elif what == "of a broken class":
         what = make_class(int, {}, dict.fromkeys(("__eq__", "__hash__"), ("raises", SystemExit)))(1)
     handler = _of_a_handler(name, how, what)
-    due = str(int((time.time() + 3600) * 1000))
-    api = FakeRuntimeApi(*EVENTS, headers={"Lambda-Runtime-Deadline-Ms": due})
+    api = FakeRuntimeApi(*EVENTS, headers=_fields())
 
     async def run() -> int:
         unused = Connection("host:1", connects_to())
@@ -956,10 +1029,10 @@ async def test_a_task_factory_of_the_apps_own(run_adapter: Any) -> None:
 # Anything, anywhere
 
 PLACES = ("raised", "raised in mid-stream", "sent", "body", "name", "value", "status", "type", "more_body", "headers",
-          "returned", "written", "logged", "added to a log", "awaited")  # fmt: skip
+          "path", "startup", "returned", "written", "logged", "added to a log", "awaited")  # fmt: skip
 BASES: dict[str, type] = {
     "raised": Exception, "raised in mid-stream": SystemExit, "sent": dict, "body": bytes, "name": bytes, "value": bytes,
-    "status": int, "type": str, "headers": list, "returned": dict, "written": str,
+    "status": int, "type": str, "path": str, "startup": str, "headers": list, "returned": dict, "written": str,
 }  # fmt: skip
 ARGUMENTS: dict[type, tuple[Any, ...]] = {
     dict: ({"type": "http.response.body", "body": b"x", "more_body": True},),
@@ -998,6 +1071,8 @@ def _app(place: str, thing: Any) -> App:
             start[place] = thing
         if place in ("body", "more_body"):
             body[place] = thing
+        if place == "path":
+            body = {"type": "http.response.pathsend", "path": thing}
         await send(start)
         await send(thing if place == "sent" else body)
         if place == "raised in mid-stream":
@@ -1017,7 +1092,23 @@ def _handler(place: str, thing: Any) -> Any:
             await response.write(thing if event["rawPath"] == "/bad" else b"good")
 
         return handler
+    if place == "startup":
+        return adapter(_app(place, thing), _starts(thing), lifespan="auto")
     return adapter(_app(place, thing))
+
+
+def _starts(thing: Any) -> App:
+    """A lifespan whose messages are made of ``thing``."""
+
+    async def lifespan(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for message in ({"type": thing}, {"type": "lifespan.startup.complete", "message": thing}):
+            with contextlib.suppress(Exception):
+                await send(message)
+        await receive()
+        await send({"type": "lifespan.shutdown.complete", "message": thing})
+
+    return lifespan
 
 
 @contextlib.contextmanager
@@ -1044,6 +1135,8 @@ def test_anything_anywhere(way: str, place: str, members: Any, of_the_class: Any
         assert outcome[:2] == (PAGE if place == "raised" else b"some", "Hostile")
     elif place in ("body", "name", "value", "status", "type", "headers", "sent", "more_body"):
         assert outcome.error in (None, "AppError")
-        assert outcome.content in (b"some", b"x-a", b"", b"x", PAGE)
-    elif place in ("logged", "added to a log"):
+        assert outcome.content in (b"some", b"x-a", b"", b"x", b"bytes", PAGE)
+    elif place == "path":
+        assert outcome[:2] == (b"", "FileNotFoundError")
+    elif place in ("startup", "logged", "added to a log"):
         assert outcome == Outcome(b"some")

@@ -8,8 +8,9 @@ import contextlib
 import contextvars
 import json
 import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -431,6 +432,59 @@ class TestPathSend:
         api = await self.send_file(Path("file"))
         assert (api.answers[0].content, api.answers[0].trailers) == (b"here", {})
 
+    async def test_a_file_that_cannot_be_read_at_its_deadline(
+        self, tmp_path: Path, time_runs_out: Callable[[], None]
+    ) -> None:
+        """A FIFO without data, as a file of a network that has gone: nobody waits for the thread that reads it."""
+        gate = make_gate(tmp_path, "file")
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send(START)
+            if scope["path"] == "/next":
+                await send(last(b"next"))
+                return
+            sending = asyncio.create_task(send({"type": "http.response.pathsend", "path": str(gate)}))
+            writers.append(await asyncio.to_thread(opened, gate, "wb"))  # the reading thread has opened it
+            asyncio.get_running_loop().call_soon(time_runs_out)
+            await sending
+
+        writers: list[IO[bytes]] = []
+        due = str(int((time.time() + 3600) * 1000))
+        events = (EVENT, function_url_event(path="/next"))
+        handler = StreamingAdapter(app, lifespan="off", pathsend=True)
+        try:
+            first, following = (await serve(handler, *events, Lambda_Runtime_Deadline_Ms=due)).answers
+            assert error_of(first)["errorType"] == "DeadlineExceeded"
+            assert following.content == b"next"
+        finally:
+            for writer in writers:
+                writer.close()
+
+    @pytest.mark.parametrize("status", [200, 500])
+    @pytest.mark.parametrize("expires", [False, True])
+    async def test_a_file_whose_send_the_app_cancels(
+        self, status: int, expires: bool, tmp_path: Path, steps: list[tuple[float, Callable[[], None]]]
+    ) -> None:
+        """Before its deadline, or because of it, as an app does that listens for the disconnect."""
+        (tmp_path / "file").write_bytes(bytes(1_000_000))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({**START, "status": status})
+            sending = asyncio.create_task(send({"type": "http.response.pathsend", "path": str(tmp_path / "file")}))
+            await asyncio.sleep(0)
+            if expires:
+                steps[-1][1]()
+            sending.cancel()
+            await asyncio.wait((sending,))
+
+        due = str(int((time.time() + 3600) * 1000))
+        handler = StreamingAdapter(app, lifespan="off", pathsend=True)
+        (answer,) = (await serve(handler, EVENT, Lambda_Runtime_Deadline_Ms=due)).answers
+        error = error_of(answer)
+        assert error["errorType"] == ("DeadlineExceeded" if expires else "AppError")
+        assert "a file" in error["errorMessage"]
+        assert answer.content == b""
+
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     @pytest.mark.parametrize("swallows", [False, True])
     async def test_an_app_that_sends_a_path_unasked(self, method: str, swallows: bool, tmp_path: Path) -> None:
@@ -562,7 +616,7 @@ async def test_a_handler_that_ends_nothing() -> None:
 TOO_LARGE = b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 16\r\n\r\nResponseTooLarge"
 
 
-@pytest.mark.parametrize("status", [b"400 Bad Request", b"403 Forbidden", b"410 Gone", b"413 Too Large"])
+@pytest.mark.parametrize("status", [b"400 Bad Request", b"403 Forbidden", b"410 Gone"])
 async def test_a_refused_response_is_logged_and_the_next_invocation_works(
     status: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:

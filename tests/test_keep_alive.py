@@ -124,6 +124,35 @@ async def test_a_stream_that_is_not_idle_gets_none(looks: Callable[[int], Any]) 
     assert COMMENT not in api.answers[0].chunks
 
 
+async def test_empty_messages_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream whose app sends nothing but these is idle to API Gateway."""
+    woken: list[asyncio.Future[None]] = []
+    wake = KeepAlive._wake
+
+    def once(self: KeepAlive) -> None:
+        wake(self)
+        for waiter in woken:
+            waiter.set_result(None)
+        woken.clear()
+
+    monkeypatch.setattr(KeepAlive, "_wake", once)
+
+    async def app(body: Any, api: FakeRuntimeApi) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "time", lambda: now)
+            await body(b"data: 1\n\n")
+            now += 59
+            await body(b"")
+            now += 1
+            woken.append(loop.create_future())
+            await woken[0]
+
+    api = await run(app, EVENT_STREAM, event_stream_keep_alive=60)
+    assert api.answers[0].content == b"data: 1\n\n" + COMMENT
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "method"),
     [

@@ -127,6 +127,18 @@ class TestPassThrough:
         assert api.answers[0].body == b"1"
         assert seen == [("POST", "/my events/", b"/my%20events/", b"", "")]
 
+    @pytest.mark.parametrize("event", [SQS, [1, 2], "ping", None])
+    async def test_with_context_headers(self, event: Any) -> None:
+        adapter = StreamingAdapter(app, pass_through_path="/events", context_headers=True)
+        api = await serve(adapter, event)
+        assert json.loads(api.answers[0].body) == {"received": event, "length": True}
+
+    async def test_the_route_is_the_apps_whatever_is_stripped_from_requests(self) -> None:
+        adapter = StreamingAdapter(app, pass_through_path="/events", api_gateway_base_path="/events")
+        api = await serve(adapter, SQS, function_url_event(path="/events/pages/200"))
+        assert json.loads(api.answers[0].body) == {"received": SQS, "length": True}
+        assert api.answers[1].content == b"page 200"
+
     def test_outside_of_our_runtime(self) -> None:
         adapter = StreamingAdapter(app, pass_through_path="/events")
         assert adapter(SQS, None) == {"received": SQS, "length": True}

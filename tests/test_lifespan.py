@@ -10,7 +10,7 @@ import pytest
 
 from asgi_stream.asgi.lifespan import Lifespan
 from asgi_stream.errors import LifespanError
-from tests.support.hostile import make_error
+from tests.support.hostile import RAISED, make_class, make_error
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 class App:
     """An app that answers as told and notes what it was asked."""
 
-    def __init__(self, startup: str = "complete", shutdown: str = "complete", message: str | None = None) -> None:
+    def __init__(self, startup: str = "complete", shutdown: str = "complete", message: Any = None) -> None:
         self.seen: list[Any] = []
         self._answers = {"lifespan.startup": startup, "lifespan.shutdown": shutdown}
         self._message = message
@@ -205,4 +205,16 @@ async def test_errors_that_cannot_be_told(mode: str, base: type[BaseException]) 
     lifespan = Lifespan(fails_at_shutdown, mode)
     await lifespan.startup()
     with pytest.raises(LifespanError):
+        await lifespan.shutdown()
+
+
+@pytest.mark.parametrize("raised", RAISED)
+async def test_a_reason_whose_text_cannot_be_made(raised: type[BaseException]) -> None:
+    """The message of the app is of any type."""
+    reason = make_class(object, {"__str__": ("raises", raised), "__bool__": ("raises", raised)})()
+    with pytest.raises(LifespanError, match="startup failed: <Hostile: its text could not be made>"):
+        await Lifespan(App("failed", message=reason), "on").startup()
+    lifespan = Lifespan(App("complete", "failed", message=reason), "on")
+    await lifespan.startup()
+    with pytest.raises(LifespanError, match="shutdown failed: <Hostile: its text could not be made>"):
         await lifespan.shutdown()

@@ -146,6 +146,38 @@ async def test_polls_that_fail_are_repeated_with_pauses_that_double(
     assert "status 500, b''; trying again" in log
 
 
+async def test_a_fault_of_ours_ends_its_own_invocation_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The slot goes on with a new connection, and the stream beside it to its end."""
+    lost = asyncio.Event()
+    conclude = Runtime._conclude
+
+    async def fail(self: Runtime, error: BaseException, sink: Any, request_id: str) -> None:
+        if str(error) == "boom":
+            monkeypatch.setattr(Runtime, "_conclude", conclude)
+            raise RuntimeError("ours")
+        await conclude(self, error, sink, request_id)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/boom":
+            raise ValueError("boom")
+        await send(START)
+        if scope["path"] == "/beside":
+            await lost.wait()
+        else:
+            lost.set()
+        await send({"type": "http.response.body", "body": scope["raw_path"]})
+
+    monkeypatch.setattr(Runtime, "_conclude", fail)
+    first, second, beside = (FakeRuntimeApi(function_url_event(path=path)) for path in ("/boom", "/after", "/beside"))
+    await serve(app, (first, second), (beside,))
+    assert first.closed
+    assert [answer.complete for answer in first.answers] == [False]
+    assert [answer.content for answer in second.answers + beside.answers] == [b"/after", b"/beside"]
+    assert "this is a fault of asgi-stream" in capsys.readouterr().err
+
+
 async def test_a_report_that_fails_is_logged_and_nothing_else(
     pauses: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

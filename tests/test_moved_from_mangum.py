@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from mangum import Mangum
 
-from asgi_stream import StreamingAdapter
-from asgi_stream.testing import alb_event, http_api_event, rest_api_event
+import asgi_stream
+from asgi_stream import EventError, StreamingAdapter
+from asgi_stream.testing import alb_event, http_api_event, lambda_edge_event, rest_api_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,6 +169,95 @@ def test_a_redirect_with_two_cookies(handler: Any, build: Callable[..., Any]) ->
 @pytest.mark.parametrize("build", [rest_api_event, http_api_1, alb_event], ids=lambda build: build.__name__)
 def test_event_and_context_in_the_scope(handler: Any, build: Callable[..., Any]) -> None:
     assert handler(build("GET", "/event"), CONTEXT)["body"] == "1GET"
+
+
+def answers_of(app: Any, event: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Mangum answers, and what we do."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    theirs: Any = Mangum(app, lifespan="off")(event, CONTEXT)
+    asyncio.set_event_loop(None)
+    loop.close()
+    adapter = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
+    ours = adapter(event, CONTEXT)
+    adapter.close()
+    return theirs, ours
+
+
+@every_source
+@pytest.mark.parametrize("path", ["/items/3", "/items/0", "/items/x", "/login", "/pixel", "/nowhere", "/raises"])
+def test_whole_answers(path: str, build: Callable[..., Any]) -> None:
+    """Tests that compare an answer as a whole. The two exceptions are in the table of the documents."""
+    theirs, ours = answers_of(app, build("GET", path))
+    if build in (alb_event, multi_value_alb):
+        assert ours.pop("statusDescription").startswith(str(ours["statusCode"]))
+    if build is http_api_event and path == "/login":  # whose app sends no content type
+        assert theirs["headers"].pop("content-type") == "application/json"
+    assert ours == theirs
+
+
+def bare(*headers: tuple[bytes, bytes]) -> Any:
+    async def sends(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"hi"})
+
+    return sends
+
+
+async def raising(scope: Any, receive: Any, send: Any) -> None:
+    raise RuntimeError("boom")
+
+
+VARY = (b"vary", b"a"), (b"vary", b"b")
+PLAIN = (b"content-type", b"text/plain")
+PAGE_TYPE = "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("row", "app", "build", "key", "theirs", "ours"),
+    [
+        (
+            "a load balancer's answer: repeated headers are apart, under names in other letters",
+            bare(*VARY),
+            alb_event,
+            "headers",
+            {"vary": "a", "Vary": "b"},
+            {"vary": "a, b"},
+        ),
+        ("repeated headers in payload 2.0: `a,b`", bare(PLAIN, *VARY), http_api_event, "headers",
+         {"content-type": "text/plain", "vary": "a,b"}, {"content-type": "text/plain", "vary": "a, b"}),
+        ("`application/json` for an answer of payload 2.0 without a content type", bare(), http_api_event, "headers",
+         {"content-type": "application/json"}, {}),
+        ("`application/json` for an answer of payload 2.0 without a content type", bare(), http_api_event, "body",
+         "hi", "aGk="),
+        ("hop-by-hop headers, such as `connection`", bare(PLAIN, (b"connection", b"close")), rest_api_event, "headers",
+         {"content-type": "text/plain", "connection": "close"}, {"content-type": "text/plain"}),
+        ("the page of an app that raises, without a `content-length`", raising, rest_api_event, "headers",
+         {"content-type": PAGE_TYPE}, {"content-type": PAGE_TYPE, "content-length": "21"}),
+        ("a body that is shorter or longer than its `content-length`", bare((b"content-length", b"5")), rest_api_event,
+         "statusCode", 200, 500),
+        ("Lambda@Edge: `status` is a number, and `isBase64Encoded`", bare(PLAIN), lambda_edge_event,
+         "status", 200, "200"),
+        ("Lambda@Edge: `status` is a number, and `isBase64Encoded`", bare(PLAIN), lambda_edge_event,
+         "bodyEncoding", None, "text"),
+    ],
+)  # fmt: skip
+def test_the_rows_of_the_table_about_answers(
+    row: str, app: Any, build: Callable[..., Any], key: str, theirs: Any, ours: Any
+) -> None:
+    page = (Path(asgi_stream.__file__).parent.parent / "docs" / "settings.md").read_text()
+    assert f"| {row}" in page.partition("## Coming from Mangum")[2]
+    mangum, asgi = answers_of(app, build("GET", "/"))
+    assert (mangum.get(key), asgi.get(key)) == (theirs, ours)
+
+
+def test_an_event_whose_body_is_bytes() -> None:
+    """A test may have written one by hand; no event of Lambda is."""
+    event = rest_api_event("POST", "/upload") | {"body": b"123"}
+    adapter = StreamingAdapter(app, lifespan="off", invoke_mode="buffered")
+    with pytest.raises(EventError, match="body must be a str, not bytes"):
+        adapter(event, CONTEXT)
+    adapter.close()
 
 
 def test_an_event_that_is_not_a_request_is_an_error(handler: Any) -> None:

@@ -134,3 +134,33 @@ async def test_what_cannot_end_the_process(path: str, reported: bool) -> None:
         assert code == 0
         if "exit" in path:
             assert "wanted to end the process; it goes on" in output
+
+
+# What an app puts in the place of what the runtime uses too
+
+MEDDLES = ["a task factory without a context", "a task factory that exits", "json", "environ"]
+
+
+@pytest.mark.parametrize("what", MEDDLES)
+@pytest.mark.parametrize("when", ["import", "startup", "an invocation"])
+@pytest.mark.parametrize("handler", ["handler", "function"])
+async def test_an_app_that_meddles_ends_nothing(handler: str, when: str, what: str) -> None:
+    async with support.process(f"tests.apps.meddles:{handler}", {"WHAT": what, "WHEN": when}) as running:
+        for _ in range(2):
+            failed = await running.invoke("/fails")
+            assert (failed.body.partition(bytes(8))[2], failed.error_type) == (b"some", "Function.ValueError")
+            assert (await running.invoke("/")).body.endswith(b"some")
+        await running.api.idle()
+        running.child.terminate()
+        code, output = await running.end()
+    assert (code, output.count("shutdown\n")) == (0, 1)
+    assert "never awaited" not in output
+
+
+@pytest.mark.parametrize("what", MEDDLES)
+async def test_an_import_that_meddles_and_fails_is_an_init_error(what: str) -> None:
+    async with support.process("tests.apps.meddles:handler", {"WHAT": what, "WHEN": "an import that fails"}) as running:
+        with pytest.raises(EnvironmentFailed) as failed:
+            await running.api.idle()
+        assert failed.value.error.error_type == "Function.ValueError"
+        assert (await running.end())[0] == 1

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_stream.asgi.response import BODY, CUT_OFF, PATHSEND, Body, PathSend, ResponseMachine, ResponseState, Start
 from asgi_stream.errors import AppError, DeadlineExceeded, StreamClosed, stems_from
-from asgi_stream.foreign import of_type
+from asgi_stream.foreign import cancel, of_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE", "PAGE_HEADERS", "HttpCycle"]
 
+FILE_CANCELLED = "the send of a file was cancelled before its end: the response is not whole"
+FILE_CUT_OFF = f"{CUT_OFF}: a file has been sent in part"
 PAGE = b"Internal Server Error"
 PAGE_HEADERS = ((b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(PAGE)))
 
@@ -48,7 +50,7 @@ class HttpCycle:
 
     __slots__ = (
         "_blocked", "_body", "_complete", "_expired", "_failure", "_flow", "_is_head", "_lost", "_machine",
-        "_responder", "_waiting", "_whole", "left_open",
+        "_responder", "_waiting", "_whole", "left_open", "on_abandoned",
     )  # fmt: skip
 
     def __init__(self, method: str, body: bytes, responder: Responder) -> None:
@@ -66,6 +68,8 @@ class HttpCycle:
         self._lost: StreamClosed | None = None  # what `send` raises once the deadline has closed an event stream
         self._blocked: set[asyncio.Task[Any]] | None = None  # tasks in `send` that wait for a slow reader
         self.left_open = False
+        # Called with what the response has failed with, None for one that was left open.
+        self.on_abandoned: Callable[[BaseException | None], object] | None = None
 
     @property
     def has_page(self) -> bool:
@@ -97,6 +101,11 @@ class HttpCycle:
         """Whatever the app does from now on, the response ends in ``error``."""
         if self._failure is None:
             self._failure = error
+
+    def abandon(self) -> None:
+        """The invocation ends without the app, which goes on though it was cancelled."""
+        if self.on_abandoned is not None:
+            self.on_abandoned(self._failure)
 
     async def run(self, app: ASGIApp, scope: Mapping[str, Any]) -> None:
         """Calls the app and sees its response to the end.
@@ -139,10 +148,10 @@ class HttpCycle:
 
     def _comes_of_the_deadline(self, error: BaseException) -> bool:
         """True for what `send` has raised for the deadline, and for the cancellation of an event stream."""
-        raised = (self._lost, self._failure if isinstance(self._failure, DeadlineExceeded) else None)
+        raised = (self._lost, self._failure if of_type(self._failure, DeadlineExceeded) else None)
         if any(cause is not None and stems_from(error, cause) for cause in raised):
             return True
-        return self.may_be_left_open and issubclass(type(error), asyncio.CancelledError)
+        return self.may_be_left_open and of_type(error, asyncio.CancelledError)
 
     def _close_event_stream(self) -> None:
         """From now on `send` raises, where a task waits in it for a slow reader too."""
@@ -152,7 +161,7 @@ class HttpCycle:
             self._responder.cut_short()
             blocked, self._blocked = self._blocked, None
             for task in blocked or ():
-                task.cancel()
+                cancel(task)
 
     @property
     def _held_back(self) -> bool:
@@ -263,7 +272,12 @@ class HttpCycle:
             if isinstance(step, Body):
                 data = step.data
             elif not step.silent:
-                await self._responder.send_file(step.path, step.promised)
+                try:
+                    await self._responder.send_file(step.path, step.promised)
+                except asyncio.CancelledError:
+                    # To the machine the file has been sent.
+                    self.fail(DeadlineExceeded(FILE_CUT_OFF) if self._expired else AppError(FILE_CANCELLED))
+                    raise
             await (self._responder.write if self._held_back else self._responder.end)(data)
             self._whole = True
         finally:

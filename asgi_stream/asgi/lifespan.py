@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgi_stream.asgi.scope import ASGI_VERSION
 from asgi_stream.errors import AppError, LifespanError
-from asgi_stream.foreign import MAX_TEXT, log, of_type, plain_str, shown, text
+from asgi_stream.foreign import MAX_TEXT, cancel, log, of_type, plain_str, shown, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,8 @@ class Lifespan:
             "asgi": {"version": ASGI_VERSION, "spec_version": LIFESPAN_SPEC_VERSION},
             "state": self.state,
         }
-        self._task = asyncio.get_running_loop().create_task(self._run(scope), context=self.variables)
+        # Not by the loop: the app may have set a task factory, of those too that take no context.
+        self._task = asyncio.Task(self._run(scope), loop=asyncio.get_running_loop(), context=self.variables)
         # What the app raises after its answer is nobody's to await; unread it would be logged as a fault of ours.
         self._task.add_done_callback(_error_of)
         answer = await self._ask("lifespan.startup")
@@ -119,7 +120,7 @@ class Lifespan:
         """Ends an app that may wait for events that will not come."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
+            cancel(task)
             await asyncio.wait((task,), timeout=GRACE)
 
     async def _run(self, scope: Mapping[str, Any]) -> None:
@@ -142,7 +143,7 @@ class Lifespan:
         if self._task is None:
             raise AssertionError("lifespan has not been started")
         self._inbox.put_nowait({"type": kind})
-        answer = asyncio.ensure_future(self._outbox.get())
+        answer = asyncio.Task(self._outbox.get(), loop=asyncio.get_running_loop())
         await asyncio.wait((answer, self._task), return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
@@ -200,7 +201,8 @@ class Lifespans:
         if home is None:
             # Not in the context of the invocation that happens to be the first.
             lifespan = self._variables.run(Lifespan, app, mode)
-            starting = asyncio.get_running_loop().create_task(lifespan.startup(), context=self._variables.copy())
+            loop = asyncio.get_running_loop()
+            starting = asyncio.Task(lifespan.startup(), loop=loop, context=self._variables.copy())
             starting.add_done_callback(_error_of)
             home = self._homes[id(app)] = _Home(app, lifespan, starting, is_late)
         try:

@@ -80,7 +80,7 @@ class StreamingHandler(BaseHandler):
         """Answers one event through ``sink``. Raises what the function raises, and HandlerError."""
         response = ResponseStream(sink, self._content_type)
         sink.watcher = response
-        calls = Calls(self._environment, None)  # an adapter that the function calls cannot have its response
+        calls = Calls(self._environment, None, context)  # a call of an adapter cannot have the response
         try:
             await self._call(self, event, response, context)
             await response.finish()

@@ -38,7 +38,7 @@ class PlainHandler(BaseHandler):
 
     async def invoke(self, event: Any, context: Any, sink: Sink) -> None:
         """Answers one event. Raises what the function raises, and TypeError for what is no JSON."""
-        calls = Calls(self._environment, sink)
+        calls = Calls(self._environment, sink, context)
         try:
             if self._is_async:
                 result = await self._function(event, context)

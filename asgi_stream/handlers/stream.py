@@ -185,6 +185,9 @@ class ResponseStream:
         if self._failure is None:
             self._failure = error
 
+    def abandon(self) -> None:
+        """The invocation ends without the function."""
+
     async def finish(self) -> None:
         """The function has returned: ends the response if that has not been done.
 

@@ -73,6 +73,10 @@ def _declared(file: Path) -> Iterator[tuple[str, str]]:
         for (tool, table), export in _TABLES.items():
             if _holds(_table(tables, "tool", tool, table)):
                 yield f"[tool.{tool}.{table}]{where}", export
+        # uv takes this file in place of [tool.uv], except for the sources.
+        for (tool, table), export in _TABLES.items():
+            if tool == "uv" and _holds(_read(folder / "uv.toml").get(table)):
+                yield f"{table} in uv.toml{where}", export
         for path in sorted(folder.iterdir()):
             if (export := _command(path.name)) and path.is_file():
                 yield f"{path.name}{where}", export

@@ -80,7 +80,8 @@ def main(
                 log("ERROR", str(error))
             else:
                 log_exception(str(error), error.__cause__)
-            loop.run_until_complete(report_init_error(connection, error.report()))
+            # Not by the loop: the module may have set a task factory.
+            loop.run_until_complete(asyncio.Task(report_init_error(connection, error.report()), loop=loop))
             return 1
         workers = _workers(handler, slots)
         if workers == 1:
@@ -115,7 +116,8 @@ def _current(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         yield
     finally:
         # Not longer than that: a generator of the app's may wait for ever in its end.
-        loop.run_until_complete(asyncio.wait((loop.create_task(loop.shutdown_asyncgens()),), timeout=GRACE))
+        ending = asyncio.Task(loop.shutdown_asyncgens(), loop=loop)
+        loop.run_until_complete(asyncio.Task(asyncio.wait((ending,), timeout=GRACE), loop=loop))
         asyncio.set_event_loop(None)
         loop.close()
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SMALL", "Connection", "ConnectionLost", "EarlyReply"]
 
+TOO_LARGE = 413
 # So many bytes are faster copied together than gathered by the kernel. More than that is never copied.
 SMALL = 2048
 
@@ -182,7 +183,8 @@ class Connection:
             if turn is not self._turn:
                 raise ConnectionLost(NO_REQUEST)
             self._over = ConnectionLost(NO_REQUEST)
-            if not reply.keep_alive:
+            # A refusal may have come before the end of the body, of which the server then reads no more.
+            if not reply.keep_alive or reply.status == TOO_LARGE:
                 self.close()
             return reply
         except EarlyReply as early:

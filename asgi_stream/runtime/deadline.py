@@ -22,7 +22,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import DeadlineExceeded
-from asgi_stream.foreign import MAX_ENTRIES, of_type, stack_lines, stack_of, type_name, unreadable
+from asgi_stream.foreign import MAX_ENTRIES, cancel, of_type, stack_lines, stack_of, type_name, unreadable
 from asgi_stream.runtime.logs import log, log_exception
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Countdown:
         if self._task.done():
             return
         self._timer = self._at(self._margin / 4, self._give_up)
-        self._task.cancel()
+        cancel(self._task)
         if self._may_be_left_open:
             return
         given = f"{self._given:.3f} s, and was cancelled shortly before they were over"
@@ -100,7 +100,7 @@ class Countdown:
         self.error = DeadlineExceeded(f"the invocation had {given}")
         if self._sink.watcher is not None:
             self._sink.watcher.fail(self.error)
-        self.error.__traceback__ = where_it_waits(self._sink.task or self._task)
+        self.error.__traceback__ = where_it_waits(self._task if self._sink.task is None else self._sink.task)
         log_exception("The invocation is cancelled; it was waiting here", self.error, self._request_id)
 
     @property
@@ -112,7 +112,7 @@ class Countdown:
             return
         if not self._task.done() and self._sink.done and self._may_be_left_open:
             # The app has ended, and only a slow reader holds up the end: it is kept, and goes out later.
-            self._task.cancel()
+            cancel(self._task)
         else:
             self._over.set_result(None)
 
@@ -151,7 +151,11 @@ def where_it_waits(task: asyncio.Task[Any]) -> types.TracebackType | None:
     """
     frames: list[types.FrameType] = []
     met: dict[int, object] = {}  # by id, which is theirs as long as they are kept
-    awaited: Any = task.get_coro()
+    awaited: Any
+    try:
+        awaited = task.get_coro()
+    except BaseException as error:  # of a task of a class of the app's own
+        return stack_of([unreadable(task, error)])
     while awaited is not None and id(awaited) not in met and len(met) < MAX_ENTRIES:
         met[id(awaited)] = awaited
         if type_name(awaited) in _STEPS:

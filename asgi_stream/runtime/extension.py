@@ -16,6 +16,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+from asgi_stream.foreign import cancel
 from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.http11 import ProtocolError
 from asgi_stream.runtime.logs import log, log_exception
@@ -51,7 +52,8 @@ async def ask_for_sigterm(connection: Connection, stop: Callable[[], object]) ->
         log("WARNING", f"{WITHOUT}: no extension could be registered: {str(error) or 'no answer'}")
         connection.close()
         return None
-    return asyncio.get_running_loop().create_task(_wait_for_the_end(connection, identifier, stop))
+    # Not by the loop: the app may have set a task factory.
+    return asyncio.Task(_wait_for_the_end(connection, identifier, stop), loop=asyncio.get_running_loop())
 
 
 async def _wait_for_the_end(connection: Connection, identifier: str, stop: Callable[[], object]) -> None:
@@ -93,7 +95,7 @@ async def shut_down(shutdown: Callable[[], Coroutine[Any, Any, None]], limit: fl
         except asyncio.CancelledError:
             continue  # an app may end by cancelling all tasks but its own
     if not task.done():
-        task.cancel()
+        cancel(task)
         log("ERROR", f"The app's shutdown has not ended {SHUTDOWN_LIMIT} s after the signal: it is given up")
     elif task.cancelled():
         log("ERROR", "The function failed to shut down: its shutdown was cancelled")

@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgi_stream.errors import DeadlineExceeded, EventError, StreamClosed, stems_from
-from asgi_stream.foreign import get, of_type, type_name
+from asgi_stream.foreign import cancel, get, of_type, type_name
 from asgi_stream.runtime import logs
 from asgi_stream.runtime.connection import ConnectionLost
 from asgi_stream.runtime.context import LambdaContext, trace_id
@@ -223,12 +223,15 @@ class Runtime:
                 failures = 0
                 await self.serve_one(invocation, connection)
                 del invocation  # its event, of up to 6 MB, is not to wait for the next one
-            except Fatal as error:
+            except Exception as error:
                 failures += 1
                 if not self._managed_instances or failures > MOST_FAILURES:
                     raise
                 # The environment has other slots that work, and their invocations must not end with this one.
-                log("WARNING", f"{error}; trying again")
+                if isinstance(error, Fatal):
+                    log("WARNING", f"{error}; trying again")
+                else:
+                    log_exception("One invocation was lost: this is a fault of asgi-stream, please report it", error)
                 connection.close()
                 await asyncio.sleep(FIRST_PAUSE * 2 ** (failures - 1))
 
@@ -304,7 +307,7 @@ class Runtime:
             return error
         if countdown.error is not None and of_type(error, asyncio.CancelledError):
             return countdown.error
-        if isinstance(error, DeadlineExceeded) and error is not countdown.error:
+        if of_type(error, DeadlineExceeded) and error is not countdown.error:
             log_exception("The invocation failed", error, invocation.request_id)
         elif error is None and sink.watcher is not None and sink.watcher.left_open:
             log("INFO", CLOSED, invocation.request_id)
@@ -336,11 +339,14 @@ async def _abandon(countdown: Countdown | None, sink: Sink, request_id: str) -> 
     error = countdown.error if countdown is not None else None
     level = "WARNING" if error is None else "ERROR"
     log(level, "The handler goes on after it was cancelled; it is left to itself", request_id)
-    if error is None and sink.watcher is not None:
+    if sink.watcher is not None:
         try:
-            await sink.watcher.leave_open()
+            if error is None:
+                await sink.watcher.leave_open()
         except Exception as lost:
             return lost
+        finally:
+            sink.watcher.abandon()
     return error
 
 
@@ -418,8 +424,7 @@ async def _cancel(tasks: set[asyncio.Task[Any]], limit: float) -> None:
         if type(task) is _Kept:
             task.stop()
         else:
-            with contextlib.suppress(BaseException):  # of a class of the app's own
-                task.cancel()
+            cancel(task)
     if tasks:
         await asyncio.wait(tasks, timeout=limit)
 

@@ -108,7 +108,8 @@ class SharingStream(ResponseStream):
             if not self._connection.promise(chunks):
                 self._quick = 0
                 # The next message may never come.
-                self._waits = self._loop.create_task(self._guard(self._connection.send(())))
+                # Not by the loop: the app may have set a task factory.
+                self._waits = asyncio.Task(self._guard(self._connection.send(())), loop=self._loop)
                 self._waits.add_done_callback(_let_be)
             self._wrote_at = monotonic()
 

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 __all__ = ["context_headers"]
 
 
-def context_headers(event: Mapping[str, Any], context: Any, trace: bytes | None) -> list[tuple[bytes, bytes]]:
+def context_headers(event: object, context: Any, trace: bytes | None) -> list[tuple[bytes, bytes]]:
     """Returns ``x-amzn-request-context``, ``x-amzn-lambda-context`` and, with a tenant, ``x-amz-tenant-id``.
 
     The first two are JSON: the event's ``requestContext`` as it came (``null`` where there is none), and the Lambda
     context. ``trace`` is the invocation's X-Ray header.
     """
+    # An event that is passed through may be of any kind.
+    request_context = event.get("requestContext") if isinstance(event, dict) else None
     headers = [
-        (b"x-amzn-request-context", _json(event.get("requestContext"))),
+        (b"x-amzn-request-context", _json(request_context)),
         (b"x-amzn-lambda-context", _json(_lambda_context(context, trace))),
     ]
     tenant = getattr(context, "tenant_id", None)

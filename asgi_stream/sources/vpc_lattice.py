@@ -34,6 +34,9 @@ name = "vpc_lattice"
 streams = False
 limit = LAMBDA_LIMIT
 
+# What a parameter can hold as the client sent it: visible ASCII, but for what ends a parameter or the query.
+_SENT = frozenset(map(chr, range(0x21, 0x7F))) - {"&", "#"}
+
 
 def matches(event: Mapping[str, Any]) -> bool:
     """True for V1 by its ``raw_path``, for V2 by the service in its context."""
@@ -47,6 +50,7 @@ def to_request(event: Mapping[str, Any]) -> HttpRequest:
     """Returns the request in a Lattice event. Raises EventError that names the invalid field.
 
     The query is the one in the path; an event whose path has none has it in its parameters, as the client sent them.
+    A character there that would end a parameter or the query was decoded by somebody, and is encoded again.
     """
     if _is_v1(event):
         path, parameters, base64_flag = "raw_path", "query_string_parameters", "is_base64_encoded"
@@ -60,11 +64,19 @@ def to_request(event: Mapping[str, Any]) -> HttpRequest:
         method=read_method(event, "method"),
         path=unquote(raw_path),
         raw_path=encode(raw_path),
-        query_string=encode(query or "&".join(f"{name}={value}" for name, value in pairs)),
+        query_string=encode(query or "&".join(f"{_sent(name)}={_sent(value)}" for name, value in pairs)),
         headers=headers,
         body=read_body(event, base64_flag),
         client=read_client(headers.first.get("x-forwarded-for", "")),
     )
+
+
+def _sent(text: str) -> str:
+    if _SENT.issuperset(text):
+        return text
+    from urllib.parse import quote
+
+    return quote(text.encode("utf-8", "surrogatepass"), safe="".join(_SENT))
 
 
 def _is_v1(event: Mapping[str, Any]) -> bool:

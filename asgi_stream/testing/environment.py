@@ -14,6 +14,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream.errors import LifespanError
+from asgi_stream.foreign import cancel
 from asgi_stream.local.function_url import REGION
 from asgi_stream.recognise import as_handler
 from asgi_stream.runtime.context import LambdaContext
@@ -77,7 +78,8 @@ class ExecutionEnvironment:
         elif self._loop is not loop:
             raise RuntimeError("this transport's app runs on another event loop: use one transport for each")
         if self._starting is None:
-            self._starting = loop.create_task(self._handler.startup())
+            # Not by the loop: the app may set a task factory.
+            self._starting = asyncio.Task(self._handler.startup(), loop=loop)
         return await asyncio.shield(self._starting)
 
     async def invoke(self, event: dict[str, Any]) -> Delivery:
@@ -103,7 +105,7 @@ class ExecutionEnvironment:
         except LifespanError as error:
             await delivery.conclude(error)
             return delivery
-        task = asyncio.get_running_loop().create_task(self._run(invocation, delivery), context=variables.copy())
+        task = asyncio.Task(self._run(invocation, delivery), loop=asyncio.get_running_loop(), context=variables.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return delivery
@@ -127,7 +129,7 @@ class ExecutionEnvironment:
             return
         self._closed = True
         for task in self._tasks:
-            task.cancel()
+            cancel(task)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=GRACE)
         if self._starting is not None and self._starting.done() and self._starting.exception() is None:

@@ -21,6 +21,7 @@ from asgi_stream.testing import (
     http_api_event,
     lambda_edge_event,
     rest_api_event,
+    vpc_lattice_event,
 )
 from tests.frameworks.apps.stage import Stage
 from tests.support.uvicorn_server import under_uvicorn
@@ -81,6 +82,8 @@ SHAPES = {
     "function_url": Shape(function_url_event),
     "alb": Shape(alb_event),
     "lambda_edge": Shape(lambda_edge_event),
+    "vpc_lattice": Shape(vpc_lattice_event),
+    "vpc_lattice, V1": Shape(functools.partial(vpc_lattice_event, version="V1")),
     "rest_api": Shape(rest_api_event, "/prod"),
     "rest_api, stage v1": Shape(functools.partial(rest_api_event, stage="v1"), "/v1"),
     "rest_api, stage admin": Shape(functools.partial(rest_api_event, stage="admin"), "/admin"),

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -111,6 +112,34 @@ def as_a_coroutine_function(function: Callable[[Any, Any], Any]) -> Callable[[An
         return await result if asyncio.iscoroutine(result) else result
 
     return handler
+
+
+def in_this_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def in_a_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function(*arguments)))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def in_a_pool(function: Callable[..., Any], *arguments: Any) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def in_an_empty_context(function: Callable[..., Any], *arguments: Any) -> Any:
+    return contextvars.Context().run(function, *arguments)
+
+
+def in_a_loop(function: Callable[..., Any], *arguments: Any) -> Any:
+    async def main() -> Any:
+        return await function(*arguments)
+
+    return asyncio.run(main())
 
 
 KINDS: list[Any] = [
@@ -387,17 +416,116 @@ async def test_two_calls_in_one_invocation(
     assert not records(caplog)
 
 
-async def test_a_task_of_the_functions_own_is_waited_for(adapter: StreamingAdapter) -> None:
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_task_of_the_functions_own_is_waited_for(adapter: StreamingAdapter, has_begun: bool) -> None:
     tasks = []
 
     async def handler(event: Any, context: Any) -> Any:
         tasks.append(asyncio.create_task(adapter(event, context)))
-        await asyncio.sleep(0)
+        if has_begun:
+            await asyncio.sleep(0)
         return PRELUDE
 
     api = await serve(as_handler(handler), EVENT)
     assert (api.answers[0].content, api.answers[0].trailers) == (b"onetwo", {})
     assert tasks[0].result() == PRELUDE
+
+
+@pytest.mark.parametrize("call", [in_a_thread, in_a_pool, in_an_empty_context])
+async def test_a_thread_of_the_functions_own_calls_too(
+    adapter: StreamingAdapter, app: App, caplog: pytest.LogCaptureFixture, call: Callable[..., Any]
+) -> None:
+    """As functions with a time limit do: such a thread has no context variables of the invocation."""
+
+    def spanned(event: Any, context: Any) -> Any:
+        span.set("of the thread")
+        return adapter(event, context)
+
+    def handler(event: Any, context: Any) -> Any:
+        result = call(spanned, event, context)
+        assert result["statusCode"] == 200
+        return result
+
+    api = await serve(as_handler(handler), EVENT, EVENT)
+    assert [(answer.prelude, answer.content) for answer in api.answers] == [(PRELUDE, b"onetwo")] * 2
+    assert app.loops == {asyncio.get_running_loop()}
+    assert app.log.count("startup") == 1
+    assert app.log[1] == "app /, span of the thread, started yes"
+    assert records(caplog) == []
+
+
+async def test_an_executor_of_a_coroutine_function_calls_too(adapter: StreamingAdapter, app: App) -> None:
+    """The app sees the invocation's context variables, by which its log lines get their request id."""
+    seen: list[str] = []
+    log_id: contextvars.ContextVar[str] = contextvars.ContextVar("log_id")
+    log_id.set("of the invocation")
+
+    async def reads(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            seen.append(log_id.get("none"))
+        await app(scope, receive, send)
+
+    inner = StreamingAdapter(reads)
+
+    async def handler(event: Any, context: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, inner, event, context)
+
+    api = await serve(as_handler(handler), EVENT)
+    assert api.answers[0].content == b"onetwo"
+    assert seen == ["of the invocation"]
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+async def test_a_coroutine_of_another_event_loop_calls_too(
+    adapter: StreamingAdapter, app: App, awaits: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a coroutine a call returns an awaitable, also in the loop of an ``asyncio.run`` of the function's own."""
+    results: list[Any] = []
+
+    async def main(event: Any, context: Any) -> Any:
+        span.set("of main")
+        beside = asyncio.create_task(asyncio.sleep(0))
+        if not awaits:
+            return adapter(event, context)
+        results.append(await adapter(event, context))
+        results.append(beside.done())  # False where the call blocks this loop
+        return results[0]
+
+    api = await serve(as_handler(lambda event, context: asyncio.run(main(event, context))), EVENT)
+    assert (api.answers[0].prelude, api.answers[0].content) == (PRELUDE, b"onetwo")
+    assert results == ([PRELUDE, True] if awaits else [])
+    assert app.loops == {asyncio.get_running_loop()}
+    assert ("span of main" in app.log[1]) is awaits
+    assert "[ERROR]" not in capsys.readouterr().err
+
+
+async def test_a_coroutine_of_another_event_loop_may_cancel_its_call() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        loops[0].call_soon_threadsafe(begun.set)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    adapter = StreamingAdapter(app, lifespan="off")
+
+    async def main(event: Any, context: Any) -> Any:
+        loops.append(asyncio.get_running_loop())
+        call = asyncio.create_task(adapter(event, context))
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        return "mine"
+
+    api = await serve(as_handler(lambda event, context: asyncio.run(main(event, context))), EVENT)
+    assert ended.is_set()
+    assert api.answers[0].content == b"part"
+    assert error_of(api.answers[0])["errorType"] == "HandlerError"
 
 
 async def test_a_call_that_is_never_awaited_is_an_error(adapter: StreamingAdapter, app: App) -> None:
@@ -437,8 +565,9 @@ async def test_a_call_that_the_function_cancels_lets_no_clean_end_follow() -> No
     assert "cancelled the call" in error_of(api.answers[0])["errorMessage"]
 
 
+@pytest.mark.parametrize("call", [in_this_thread, in_a_pool, in_a_loop])
 async def test_the_deadline_ends_the_response_and_wakes_the_thread(
-    time_runs_out: Callable[[], None], capsys: pytest.CaptureFixture[str]
+    time_runs_out: Callable[[], None], capsys: pytest.CaptureFixture[str], call: Callable[..., Any]
 ) -> None:
     log: list[str] = []
 
@@ -460,7 +589,7 @@ async def test_the_deadline_ends_the_response_and_wakes_the_thread(
 
     def handler(event: Any, context: Any) -> Any:
         try:
-            return adapter(event, context)
+            return call(adapter, event, context)
         finally:
             log.append("function")
 
@@ -563,8 +692,8 @@ async def test_a_task_that_outlives_its_invocation_cannot_call(adapter: Streamin
         await tasks[0]
 
 
-@pytest.mark.parametrize("is_async", [False, True])
-async def test_managed_instances(is_async: bool) -> None:
+@pytest.mark.parametrize("kind", ["plain", "async", "pool"])
+async def test_managed_instances(kind: str) -> None:
     """Many invocations of the function at once, on one event loop, with one lifespan."""
     many = 20
     barrier = asyncio.Barrier(many)
@@ -593,8 +722,11 @@ async def test_managed_instances(is_async: bool) -> None:
     async def async_handler(event: Any, context: Any) -> Any:
         return await adapter(event, context)
 
+    def handler_in_a_pool(event: Any, context: Any) -> Any:
+        return in_a_pool(adapter, event, context)
+
     slots = [Slot(*(function_url_event(path=f"/{number}/{turn}") for turn in range(2))) for number in range(many)]
-    await serve_slots(as_handler(async_handler if is_async else handler), *slots)
+    await serve_slots(as_handler({"plain": handler, "async": async_handler, "pool": handler_in_a_pool}[kind]), *slots)
     for number, slot in enumerate(slots):
         assert [answer.content for answer in slot.answers] == [f"/{number}/{turn}".encode() for turn in range(2)]
         assert not any(answer.trailers for answer in slot.answers)

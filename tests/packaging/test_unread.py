@@ -90,6 +90,31 @@ def test_a_file(project: Path, name: str, command: str) -> None:
     assert unread(project / "needs" / "lambda.in", project) is None
 
 
+@pytest.mark.parametrize("is_root", [False, True])
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("[[index]]\nurl = 'https://a.test'", "index"),
+        ("index-url = 'https://a.test'", "index-url"),
+        ("find-links = ['wheels']", "find-links"),
+        ("override-dependencies = ['a==1']", "override-dependencies"),
+        ("constraint-dependencies = ['a<1']", "constraint-dependencies"),
+    ],
+)
+def test_uvs_own_file(project: Path, setting: str, name: str, is_root: bool) -> None:
+    (project / "pyproject.toml").write_text(PROJECT)
+    folder = project
+    if is_root:
+        folder = project.parent.parent
+        (folder / "pyproject.toml").write_text("[tool.uv.workspace]\nmembers = ['packages/*']\n")
+    (folder / "uv.toml").write_text("cache-dir = 'cache'\n")
+    assert unread(project / "pyproject.toml", project) is None
+    (folder / "uv.toml").write_text(f"{setting}\n")
+    place, command = reason(project)
+    assert place == f"{name} in uv.toml" + (f" in {folder}" if is_root else "")
+    assert command.startswith("uv export ")
+
+
 @pytest.mark.parametrize("name", ["setup.py", "setup.cfg"])
 @pytest.mark.parametrize("settings", [None, "[tool.ruff]\nline-length = 120\n", "[build-system]\nrequires = []\n"])
 def test_requirements_of_setuptools(project: Path, name: str, settings: str | None) -> None:

@@ -68,6 +68,7 @@ def test_the_path_carries_the_query(version: Version, target: str, raw_path: byt
         ({"a": ["1", "2"], "b": "3"}, b"a=1&a=2&b=3"),
         ({"a": [], "b": [None, "1"], "c": None}, b"b=&b=1&c="),
         ({"caf%C3%A9": ""}, b"caf%C3%A9="),
+        ({"q": "a&b=1", "x y": ["caf\u00e9#1", "100%"]}, b"q=a%26b=1&x%20y=caf%C3%A9%231&x%20y=100%"),
         (None, b""),
         ({}, b""),
     ],

@@ -152,30 +152,63 @@ async def _drive_local(module: str, requests: Requests, target: str) -> Recordin
     client = SocketClient(0)
     await client.gate.start()  # its port is in the environment of the function's process
     timeout = SHORT_TIMEOUT if target == "deadline" else 60
-    command = [sys.executable, "-m", "asgi_stream", "dev", f"{module}:app", "--port", "0", "--timeout", str(timeout)]
+    # One environment: an app that counts in memory does so for all requests, as under uvicorn.
+    command = [sys.executable, "-m", "asgi_stream", "dev", f"{module}:app", "--port", "0", "--concurrency", "1"]
+    command += ["--timeout", str(timeout)]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    assert process.stdout is not None
-    terminal: list[str] = []
+    terminal = Terminal(process)
     try:
-        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", terminal[-1] if terminal else "")):
-            line = await process.stdout.readline()
-            assert line, "".join(terminal)
-            terminal.append(line.decode(errors="replace"))
-        client.connect(int(found[1]))
-        rest = asyncio.create_task(process.stdout.read())
+        address = await terminal.line(r"http://127\.0\.0\.1:(\d+)")
+        client.connect(int(address[1]))
+        client.ended = terminal.request_ended
         recording = await record(client, requests)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         await process.wait()
-        print("".join(terminal), flush=True)
-    text = (await rest).decode(errors="replace")
-    print(text, flush=True)
+        text = await terminal.rest()
+        print(text, flush=True)
     if target == "deadline":
         recording.notes.append(("terminal", text))
     return recording
+
+
+class Terminal:
+    """What `asgi-stream dev` prints."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._text = ""
+        self._lines: asyncio.Queue[str] = asyncio.Queue()
+        self._reading = asyncio.create_task(self._read(process.stdout))
+
+    async def _read(self, stdout: asyncio.StreamReader | None) -> None:
+        assert stdout is not None
+        line = "\n"
+        while line:
+            line = (await stdout.readline()).decode(errors="replace")
+            self._text += line
+            self._lines.put_nowait(line)
+
+    async def line(self, pattern: str) -> re.Match[str]:
+        """Waits for the next line that has the pattern."""
+        while line := await self._lines.get():
+            if found := re.search(pattern, line):
+                return found
+        raise EOFError(self._text)
+
+    async def request_ended(self) -> None:
+        """Waits for the line that the front end prints when the function has ended its response.
+
+        The client of a HEAD, or of a status without a body, has its response before.
+        """
+        await self.line(r" \d+ B \d+\.\d+ s$")
+
+    async def rest(self) -> str:
+        """Everything, after the process has ended."""
+        await self._reading
+        return self._text
 
 
 if __name__ == "__main__":

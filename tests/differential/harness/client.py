@@ -18,7 +18,7 @@ from tests.differential.harness.gate import Gatekeeper
 from tests.differential.harness.records import Decoder, Recording, Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from asgi_stream.testing import LambdaTransport
     from tests.differential.harness.outcomes import Outcomes
@@ -170,11 +170,15 @@ class _Reading:
 
 
 class SocketClient(Client):
-    """For a server at a port of this machine: uvicorn, and the local Lambda. ``outcomes`` knows how the app ended."""
+    """For a server at a port of this machine: uvicorn, and the local Lambda. ``outcomes`` knows how the app ended.
+
+    ``ended`` waits until the server is done with a request; the next one is sent after that.
+    """
 
     def __init__(self, port: int, outcomes: Outcomes | None = None) -> None:
         super().__init__()
         self._outcomes = outcomes
+        self.ended: Callable[[], Awaitable[None]] | None = None
         self.connect(port)
 
     def connect(self, port: int) -> None:
@@ -208,6 +212,8 @@ class SocketClient(Client):
         finally:
             writer.close()
         reading.withhold()
+        if self.ended is not None:
+            await self.ended()
         if self._outcomes is not None:
             reading.response.raised = await self._outcomes.next()
 

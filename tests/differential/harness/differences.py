@@ -30,6 +30,8 @@ OF_THE_FRONT_END = tuple(
 ADDRESS = re.compile(rf"127\.0\.0\.1:\d+|{re.escape(HOST)}:\d+")
 EXCEPTION = "exception that left the app"
 OF_THE_SERVER = ("date", "server")
+REMAPPED = "x-amzn-remapped-"
+RENAMED = ("authorization", "content-md5", "max-forwards", "user-agent", "www-authenticate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,14 @@ def _streamed_length(finding: Finding) -> bool:
     return lengths[0] == lengths[1] or lengths == whole
 
 
+def _renamed(finding: Finding) -> bool:
+    """The same value under the other name."""
+    name = (finding.header or "").removeprefix(REMAPPED)
+    if name not in RENAMED or not finding.target.startswith("rest_api"):
+        return False
+    return finding.one.values(name) == finding.other.values(REMAPPED + name) and not finding.other.values(name)
+
+
 def _address(finding: Finding) -> bool:
     """An app shows the address of uvicorn's socket where it shows the Host header's here."""
     if finding.field.endswith("scope[server]"):
@@ -113,7 +123,7 @@ DIFFERENCES = (
         "`date` and `server` are missing, or another server's",
         "They belong to the server that answers the client: on Lambda that is AWS's front end, which writes its own.",
         "RFC 9110, 6.6.1 and 10.2.4",
-        lambda finding: finding.header in OF_THE_SERVER,
+        lambda finding: (finding.header or "").removeprefix(REMAPPED) in OF_THE_SERVER,
     ),
     Difference(
         "`transfer-encoding` and other hop-by-hop headers are missing",
@@ -126,6 +136,12 @@ DIFFERENCES = (
         "Lambda streams each response in chunks and renames the header.",
         "AWS Lambda Developer Guide, Function URLs, response headers",
         _streamed_length,
+    ),
+    Difference(
+        "Behind a REST API some response headers are named `x-amzn-remapped-`, such as `www-authenticate`",
+        "API Gateway renames them on their way to the client.",
+        "Amazon API Gateway Developer Guide, Important notes for REST APIs; docs/event-sources.md",
+        _renamed,
     ),
     Difference(
         "`server` in the scope is the Host header, not the address of a socket",
