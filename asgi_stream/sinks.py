@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 
     from asgi_stream.config import Config
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["CALLS", "DONE", "Handler", "Prelude", "Sink", "SinkState", "SinkStateError"]
+__all__ = ["CALLS", "Handler", "Prelude", "Sink", "SinkState", "SinkStateError"]
 
 
 DELIMITER = bytes(8)
@@ -105,16 +105,6 @@ CALLS: dict[tuple[SinkState, str], SinkState] = {
 
 class SinkStateError(RuntimeError):
     """Raised when a sink is called out of turn: a fault of the caller in this package, not of an app."""
-
-
-class _Done:
-    """Nothing to wait for: cheaper than a coroutine that waits for nothing."""
-
-    def __await__(self) -> Generator[None]:
-        return iter(())  # type: ignore[return-value]  # as good as a generator to who awaits it
-
-
-DONE = _Done()
 
 
 class Sink:

@@ -13,12 +13,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from asgi_stream import StreamingAdapter
-from asgi_stream.sinks import DONE, Sink
+from asgi_stream.sinks import Sink
 from tests.support.events import function_url_event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from asgi_stream.sinks import Buffer
 
 ROUNDS = 15
@@ -29,14 +27,14 @@ EVENT = function_url_event()
 class Nowhere(Sink):
     """Takes all at once."""
 
-    def _start(self, prelude: bytes) -> Awaitable[None]:
-        return DONE
+    async def _start(self, prelude: bytes) -> None:
+        pass
 
     def put(self, data: Buffer) -> None:
         return None
 
-    def _end(self, data: Buffer) -> Awaitable[None]:
-        return DONE
+    async def _end(self, data: Buffer) -> None:
+        pass
 
 
 class Context:

@@ -14,7 +14,7 @@ from asgi_stream.runtime.connection import SMALL, ConnectionLost, EarlyReply
 from asgi_stream.runtime.http11 import CHUNK, chunk
 from asgi_stream.runtime.reports import describe
 from asgi_stream.runtime.requests import buffered_response, invocation_error, stream_end, stream_response
-from asgi_stream.sinks import DONE, Sink, SinkState
+from asgi_stream.sinks import Sink, SinkState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -102,14 +102,14 @@ class ResponseStream(Sink):
     def _begin(self, request: Request, *more: Buffer) -> Awaitable[None]:
         left = self._connection.try_begin(request, *more)
         self._owed = True
-        return self._guard(self._connection.send(left)) if left else DONE
+        return self._guard(self._connection.send(left)) if left else _sent()
 
     def _send(self, buffers: Sequence[Buffer], *, last: bool = False) -> Awaitable[None]:
         if self.lost is not None:
             # An app may go on for long; each raise would add to the traceback, and keep what its frames hold.
             raise self.lost.with_traceback(None)
         left = self._connection.try_send(buffers)
-        return self._guard(self._connection.send(left, last=last)) if left else DONE
+        return self._guard(self._connection.send(left, last=last)) if left else _sent()
 
     async def _guard(self, sending: Awaitable[None]) -> None:
         try:
@@ -138,3 +138,7 @@ class ResponseStream(Sink):
                 self.lost = StreamClosed(str(error))
         self._owed = False
         return self._answer
+
+
+async def _sent() -> None:
+    """Everything has gone: there is nothing to wait for."""

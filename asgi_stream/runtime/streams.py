@@ -107,8 +107,9 @@ def above_the_standard_streams(descriptor: int) -> int:
 class _Arrival:
     """What a reader of a stream awaits: like a future, but its task goes on in the very call that has read the bytes.
 
-    A future would have the task wait for the event loop's next turn, one for each reply. The methods are those that
-    :class:`asyncio.Task` asks of what it awaits. One task at a time may await it: a second one raises RuntimeError.
+    A future would have the task wait for the event loop's next turn, one for each reply: 5 µs of CPU more for an
+    invocation's 135 on Python 3.13, 1 of 190 on 3.11. The methods are those that :class:`asyncio.Task` asks of what it
+    awaits. One task at a time may await it: a second one raises RuntimeError.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_message")

@@ -1,13 +1,12 @@
 """The environment variable ``_X_AMZN_TRACE_ID``: another value for each invocation, in the same memory.
 
 glibc's ``setenv``, which ``os.environ`` calls, never frees a value, and each trace id is another: 150 bytes an
-invocation, 13 MiB after 90,000 (docs/soak.md). So, from the 1,000th value on, ``putenv`` puts a buffer of ours into the
-environment, which is written over. Before that it would not pay to import ctypes, which takes 2 ms.
+invocation, 13 MiB after 90,000 (docs/soak.md). So, after the first 1,000 values, ``putenv`` puts a buffer of ours into
+the environment, which is written over. Before that it would not pay to import ctypes, which takes 2 ms.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from typing import Any
@@ -33,18 +32,16 @@ def set_trace_id(value: str | None) -> None:
     try:
         if value is None or not (value.isascii() and value.isprintable()):
             os.environ.pop(NAME, None)
-            return
-        if next(_values) == PLAIN:
-            with contextlib.suppress(ImportError, OSError):  # without ctypes, os.environ takes them all
-                import ctypes
-
-                _libc, _buffer = ctypes.CDLL(None), ctypes.create_string_buffer(len(NAME) + MAX_LENGTH + 2)
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(_buffer))  # C code reads the environment to the very end
-        if _buffer is None or len(value) > MAX_LENGTH:
+        elif _buffer is None or len(value) > MAX_LENGTH:
             os.environ[NAME] = value
         else:
             _buffer.value = f"{NAME}={value}".encode("ascii")
             _libc.putenv(_buffer)  # each time: the app may have set the variable itself, or removed it
             os.environ._data[NAME.encode("ascii")] = value.encode("ascii")  # type: ignore[attr-defined]  # noqa: SLF001
-    except BaseException:  # noqa: S110 - four calls less for each invocation than suppress
-        pass
+        if next(_values) == PLAIN:
+            import ctypes
+
+            _libc, _buffer = ctypes.CDLL(None), ctypes.create_string_buffer(len(NAME) + MAX_LENGTH + 2)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_buffer))  # C code reads the environment to the very end
+    except BaseException:  # of what is there instead of os.environ; a Python without ctypes
+        return

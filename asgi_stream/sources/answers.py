@@ -41,10 +41,6 @@ HOP_BY_HOP = frozenset(
 LAMBDA_LIMIT = 6 * 1024 * 1024  # bytes; AWS: the payload of a synchronous invocation
 
 
-def _decode(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name, value.decode("latin-1")) for raw_name, value in headers if (name := _name(raw_name))]
-
-
 # The figure is in `asgi.response`.
 @functools.lru_cache(maxsize=128)
 def _name(raw: bytes) -> str:
@@ -57,10 +53,11 @@ def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, str]
     """Returns (headers, cookies): repeated headers joined with a comma, each ``set-cookie`` apart, none hop-by-hop."""
     joined: dict[str, str] = {}
     cookies: list[str] = []
-    for name, value in _decode(headers):
+    for raw_name, raw_value in headers:
+        name, value = _name(raw_name), raw_value.decode("latin-1")
         if name == "set-cookie":
             cookies.append(value)
-        else:
+        elif name:
             joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined, cookies
 
@@ -68,8 +65,9 @@ def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[str, str]
 def group_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]]:
     """Returns every header's values in their order, cookies too, none hop-by-hop."""
     grouped: dict[str, list[str]] = {}
-    for name, value in _decode(headers):
-        grouped.setdefault(name, []).append(value)
+    for raw_name, value in headers:
+        if name := _name(raw_name):
+            grouped.setdefault(name, []).append(value.decode("latin-1"))
     return grouped
 
 
