@@ -32,7 +32,8 @@ def set_trace_id(value: str | None) -> None:
     try:
         if value is None or not (value.isascii() and value.isprintable()):
             os.environ.pop(NAME, None)
-        elif _buffer is None or len(value) > MAX_LENGTH:
+            return
+        if _buffer is None or len(value) > MAX_LENGTH:
             os.environ[NAME] = value
         else:
             _buffer.value = f"{NAME}={value}".encode("ascii")
