@@ -482,9 +482,12 @@ async def test_a_coroutine_of_another_event_loop_calls_too(
     """In a coroutine a call returns an awaitable, also in the loop of an ``asyncio.run`` of the function's own."""
     results: list[Any] = []
 
+    async def at_once() -> None:
+        pass
+
     async def main(event: Any, context: Any) -> Any:
         span.set("of main")
-        beside = asyncio.create_task(asyncio.sleep(0))
+        beside = asyncio.create_task(at_once())
         if not awaits:
             return adapter(event, context)
         results.append(await adapter(event, context))
