@@ -88,7 +88,8 @@ def names_its_root_path(app: Any) -> bool:
         # Flask and Quart have a folder under this name, and an import_name.
         if of_type(root_path, str) and plain_str(root_path).strip("/") and get(app, "import_name") is None:
             return True
-        app = get(app, "app")
+        if (app := get(app, "app")) is None:
+            break
     return False
 
 

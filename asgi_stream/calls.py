@@ -218,11 +218,11 @@ class Calls:
         if asyncio.get_running_loop() is self._loop:
             return await self._run(adapter, event, context)
         # A loop of the function's own, as asyncio.run makes it.
-        future, cancel = self._submit(adapter, event, context)
+        future, stop = self._submit(adapter, event, context)
         try:
             return _result_of(await asyncio.wrap_future(future))
         except asyncio.CancelledError:
-            self._loop.call_soon_threadsafe(cancel)
+            self._loop.call_soon_threadsafe(stop)
             raise
         finally:
             del future  # its error refers to this frame
@@ -246,15 +246,15 @@ class Calls:
             self._tasks.discard(task)
             future.set_result((None, asyncio.CancelledError()) if task.cancelled() else task.result())
 
-        def cancel() -> None:
+        def stop() -> None:
             for task in running:
-                task.cancel()
+                cancel(task)
 
         with self._lock:
             if self._closed:
                 raise HandlerError(OVER)
             self._loop.call_soon_threadsafe(start, context=self._variables_of_thread())
-        return future, cancel
+        return future, stop
 
     def _variables_of_thread(self) -> contextvars.Context:
         """The context variables of this thread, in a thread that the function has made over the invocation's own."""

@@ -50,7 +50,7 @@ def to_request(event: Mapping[str, Any]) -> HttpRequest:
     """Returns the request in a Lattice event. Raises EventError that names the invalid field.
 
     The query is the one in the path; an event whose path has none has it in its parameters, as the client sent them.
-    A character there that would end a parameter or the query was decoded by somebody, and is encoded again.
+    A character there that would end a parameter or the query was decoded on its way, and is encoded again.
     """
     if _is_v1(event):
         path, parameters, base64_flag = "raw_path", "query_string_parameters", "is_base64_encoded"
