@@ -477,21 +477,30 @@ async def test_an_executor_of_a_coroutine_function_calls_too(adapter: StreamingA
 
 @pytest.mark.parametrize("awaits", [False, True])
 async def test_a_coroutine_of_another_event_loop_calls_too(
-    adapter: StreamingAdapter, app: App, awaits: bool, capsys: pytest.CaptureFixture[str]
+    app: App, awaits: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a coroutine a call returns an awaitable, also in the loop of an ``asyncio.run`` of the function's own."""
     results: list[Any] = []
+    went_on = asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    async def at_once() -> None:
-        pass
+    async def waiting(scope: Any, receive: Any, send: Any) -> None:
+        if awaits and scope["type"] == "http":
+            await went_on.wait()  # for ever where the call blocks the loop that it is made in
+        await app(scope, receive, send)
+
+    async def go_on() -> None:
+        loop.call_soon_threadsafe(went_on.set)
+
+    adapter = StreamingAdapter(waiting)
 
     async def main(event: Any, context: Any) -> Any:
         span.set("of main")
-        beside = asyncio.create_task(at_once())
+        beside = asyncio.create_task(go_on())
         if not awaits:
             return adapter(event, context)
         results.append(await adapter(event, context))
-        results.append(beside.done())  # False where the call blocks this loop
+        results.append(beside.done())
         return results[0]
 
     api = await serve(as_handler(lambda event, context: asyncio.run(main(event, context))), EVENT)
