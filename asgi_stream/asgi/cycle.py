@@ -142,7 +142,8 @@ class HttpCycle:
             raise
         finally:
             # Whatever still waits in receive() would wait for ever.
-            self._disconnect()
+            if not self._complete:
+                self._disconnect()
             if self._lost is not None:  # its traceback and context lead back here
                 self._lost.__traceback__ = self._lost.__context__ = None
 
